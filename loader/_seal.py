@@ -1,0 +1,15 @@
+"""The one object that lets a judge mint a witness. Importing this module is a privilege (pyproject.toml)."""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+
+@final
+class Seal:
+    """Its one instance is what the constructors of witnesses ask for."""
+
+    __slots__ = ()
+
+
+SEAL: Final = Seal()

@@ -1,0 +1,407 @@
+"""Every way to say no, and who is at fault.
+
+A code is a dotted word; its first part is the class that decides the exit status (`STATUS_BY_CLASS`).
+Codes are stable: scripts and auditors match on them, so none is ever renamed or reused.
+
+    AirlockError
+    ├─ RefusedError        the bundle is at fault; nothing changed
+    │  ├─ FormatError      not a well-formed X
+    │  ├─ VerificationError   evidence does not hold
+    │  ├─ PolicyError      evidence holds, policy says no
+    │  └─ RollbackError    older than what the host accepted
+    ├─ LocalError          this machine is at fault
+    └─ UsageError          arguments, policy or configuration
+
+Text that came from outside goes through `shown` before it becomes part of a message.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+STATUS_BY_CLASS: Final = {
+    "usage": 2,
+    "no-evidence": 10,
+    "signature": 11,
+    "identity": 12,
+    "policy": 14,
+    "trustroot": 15,
+    "rollback": 16,
+    "replay": 16,
+    "denied": 17,
+    "expired": 18,
+    "clock": 18,
+    "container": 19,
+    "tar": 19,
+    "path": 19,
+    "limit": 19,
+    "json": 19,
+    "oci": 19,
+    "missing": 19,
+    "digest": 19,
+    "io": 20,
+    "state": 20,
+    "busy": 20,
+    "nospace": 20,
+    "readonly": 20,
+    "interrupted": 20,
+    "partial-input": 20,
+    "runtime": 21,
+    "runtime-mismatch": 21,
+    "remote": 30,
+    "internal": 70,
+}
+"""Exit status of each error class (DESIGN §10)."""
+
+SHOWN_LENGTH_MAX: Final = 200
+
+
+def shown(value: object, *, limit: int = SHOWN_LENGTH_MAX) -> str:
+    """Return hostile text as something a terminal, a journal and a log line survive.
+
+    Everything outside printable ASCII is escaped, quotes are put around strings, and the length is capped.
+    """
+    text = ascii(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+class AirlockError(Exception):
+    """A refusal or failure that names its code, its place and its remedy."""
+
+    code: ClassVar[str] = "internal.error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str = "",
+        expected: str = "",
+        found: str = "",
+        hint: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.expected = expected
+        self.found = found
+        self.hint = hint
+
+    @property
+    def error_class(self) -> str:
+        """The first part of the code: what the exit status follows."""
+        return self.code.partition(".")[0]
+
+    @property
+    def exit_status(self) -> int:
+        """The process's exit status if this error ends it."""
+        return STATUS_BY_CLASS[self.error_class]
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.where:
+            parts.append(f"at {self.where}")
+        if self.expected:
+            parts.append(f"expected {self.expected}")
+        if self.found:
+            parts.append(f"found {self.found}")
+        return "; ".join(parts)
+
+
+# --- the bundle is at fault ---------------------------------------------------------------------------
+
+
+class RefusedError(AirlockError):
+    """The bundle is refused, and nothing on this host changed."""
+
+    code: ClassVar[str] = "container.refused"
+
+
+class FormatError(RefusedError):
+    """Bytes are not a well-formed instance of what they claim to be."""
+
+    code: ClassVar[str] = "container.format"
+
+
+class TruncatedError(FormatError):
+    """The archive ends before everything it announces was there."""
+
+    code: ClassVar[str] = "container.truncated"
+
+
+class TrailingDataError(FormatError):
+    """There are bytes after the end of the archive."""
+
+    code: ClassVar[str] = "container.trailing"
+
+
+class CompressionError(FormatError):
+    """A zstd frame is damaged or outside the profile of the format."""
+
+    code: ClassVar[str] = "container.zstd"
+
+
+class UnsupportedVersionError(FormatError):
+    """The bundle is of a version that this loader does not know."""
+
+    code: ClassVar[str] = "container.version"
+
+
+class TarError(FormatError):
+    """A record header, or the order of members, is outside the profile of the format."""
+
+    code: ClassVar[str] = "tar.header"
+
+
+class MemberOrderError(TarError):
+    """A member stands where the statement announces another, or one it does not announce."""
+
+    code: ClassVar[str] = "tar.order"
+
+
+class PathError(FormatError):
+    """A member's name is not one that the format allows."""
+
+    code: ClassVar[str] = "path.name"
+
+
+class LimitError(FormatError):
+    """Something is larger, deeper or more numerous than its published limit."""
+
+    code: ClassVar[str] = "limit.exceeded"
+
+
+class JsonError(FormatError):
+    """A document is not strict JSON."""
+
+    code: ClassVar[str] = "json.syntax"
+
+
+class JsonFieldError(JsonError):
+    """A field is missing, unknown, or of another type than the format says."""
+
+    code: ClassVar[str] = "json.field"
+
+
+class OciError(FormatError):
+    """An index, manifest, config or descriptor is not what the OCI specification allows here."""
+
+    code: ClassVar[str] = "oci.format"
+
+
+class OciPlatformError(OciError):
+    """A platform that is asked for is not in the image, or not in the bundle."""
+
+    code: ClassVar[str] = "oci.platform"
+
+
+class MissingError(FormatError):
+    """Something that another part refers to is not in the bundle."""
+
+    code: ClassVar[str] = "missing.member"
+
+
+class DigestError(FormatError):
+    """Bytes do not have the digest or size that verified data states for them."""
+
+    code: ClassVar[str] = "digest.mismatch"
+
+
+class DiffIdError(DigestError):
+    """A layer, once decompressed, is not the one that the image's config names."""
+
+    code: ClassVar[str] = "digest.diff-id"
+
+
+class VerificationError(RefusedError):
+    """Evidence is there and does not hold."""
+
+    code: ClassVar[str] = "signature.invalid"
+
+
+class PolicyError(RefusedError):
+    """Evidence holds, and policy says no."""
+
+    code: ClassVar[str] = "policy.refused"
+
+
+class NoRuleError(PolicyError):
+    """No rule of the policy speaks of this image: denied by default."""
+
+    code: ClassVar[str] = "policy.no-rule"
+
+
+class NoEvidenceError(PolicyError):
+    """Policy asks for evidence, and there is none of that kind."""
+
+    code: ClassVar[str] = "no-evidence.claim"
+
+
+class IdentityError(PolicyError):
+    """Evidence verifies, but nobody whom the policy names said it."""
+
+    code: ClassVar[str] = "identity.mismatch"
+
+
+class ThresholdError(PolicyError):
+    """Fewer distinct identities than the policy's threshold said it."""
+
+    code: ClassVar[str] = "policy.threshold"
+
+
+class UnvouchedNameError(PolicyError):
+    """Nobody whom the policy trusts vouches for the name under which the image would be loaded."""
+
+    code: ClassVar[str] = "policy.name"
+
+
+class DeniedError(PolicyError):
+    """A deny list names the image, the signer or the key."""
+
+    code: ClassVar[str] = "denied.listed"
+
+
+class ExpiredError(PolicyError):
+    """The bundle's or the evidence's own time has run out."""
+
+    code: ClassVar[str] = "expired.bundle"
+
+
+class TrustRootError(RefusedError):
+    """A trust root is missing, stale, or not the pinned one."""
+
+    code: ClassVar[str] = "trustroot.missing"
+
+
+class TrustRootFormatError(TrustRootError):
+    """A trust root cannot be understood."""
+
+    code: ClassVar[str] = "trustroot.format"
+
+
+class TrustRootMismatchError(TrustRootError):
+    """A trust root in the bundle neither matches nor chains to the one that the host pins."""
+
+    code: ClassVar[str] = "trustroot.mismatch"
+
+
+class RollbackError(RefusedError):
+    """Older than what this host has accepted already."""
+
+    code: ClassVar[str] = "rollback.sequence"
+
+
+class NameRollbackError(RollbackError):
+    """A name would go back to an image that was signed earlier than the one accepted under it."""
+
+    code: ClassVar[str] = "rollback.name"
+
+
+class ReplayError(RollbackError):
+    """The same channel and sequence as before, with other contents."""
+
+    code: ClassVar[str] = "replay.equivocation"
+
+
+# --- this machine is at fault -------------------------------------------------------------------------
+
+
+class LocalError(AirlockError):
+    """This machine is at fault: the bundle was not judged, or could not be finished."""
+
+    code: ClassVar[str] = "io.error"
+
+
+class InputError(LocalError):
+    """The file that is to be read is not there, not a regular file, or not readable."""
+
+    code: ClassVar[str] = "io.input"
+
+
+class PartialInputError(LocalError):
+    """The file is still growing: it is not whole yet."""
+
+    code: ClassVar[str] = "partial-input.growing"
+
+
+class StateError(LocalError):
+    """The host's own memory is damaged, missing or of a newer version."""
+
+    code: ClassVar[str] = "state.damaged"
+
+
+class BusyError(LocalError):
+    """Another loader holds the lock."""
+
+    code: ClassVar[str] = "busy.lock"
+
+
+class NoSpaceError(LocalError):
+    """The disk is full, or a quota is reached."""
+
+    code: ClassVar[str] = "nospace.disk"
+
+
+class ReadOnlyError(LocalError):
+    """A folder that must be written is read-only."""
+
+    code: ClassVar[str] = "readonly.disk"
+
+
+class InterruptedLoadError(LocalError):
+    """A signal ended the run."""
+
+    code: ClassVar[str] = "interrupted.signal"
+
+
+class ConfinementError(LocalError):
+    """The loader could not cut itself off from every network, and so reads nothing."""
+
+    code: ClassVar[str] = "io.confinement"
+
+
+class RuntimeLoadError(LocalError):
+    """The runtime's client failed or refused; it was put back as it was."""
+
+    code: ClassVar[str] = "runtime.client"
+
+
+class RuntimeAbsentError(RuntimeLoadError):
+    """The runtime's client is not installed, or its daemon does not answer."""
+
+    code: ClassVar[str] = "runtime.absent"
+
+
+class RuntimeTagError(RuntimeLoadError):
+    """The runtime has this name already, for another image that this host's loader did not bring."""
+
+    code: ClassVar[str] = "runtime.tag-taken"
+
+
+class RuntimeMismatchError(RuntimeLoadError):
+    """What the runtime has now is not what was verified."""
+
+    code: ClassVar[str] = "runtime-mismatch.digest"
+
+
+class UsageError(AirlockError):
+    """Arguments, policy or configuration cannot be understood."""
+
+    code: ClassVar[str] = "usage.arguments"
+
+
+class PolicyFileError(UsageError):
+    """The policy file cannot be understood, or silently would mean nothing."""
+
+    code: ClassVar[str] = "usage.policy"
+
+
+class AnchorFileError(UsageError):
+    """A key, certificate or trust root that the policy names cannot be read."""
+
+    code: ClassVar[str] = "usage.anchor"
+
+
+class InternalError(AirlockError):
+    """A bug in Airlock; still a refusal."""
+
+    code: ClassVar[str] = "internal.bug"

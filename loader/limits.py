@@ -1,0 +1,58 @@
+"""Every number that bounds hostile input: named, with its unit and its reason (DESIGN §11, FORMATS §1.10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds for one bundle. The defaults are the published ones; tests narrow them."""
+
+    statement_size_max: int = 32 * MIB
+    """Bytes of `airlock.json`: 200,000 members at about 150 bytes each fit."""
+    statement_signature_count_max: int = 16
+    statement_signature_size_max: int = 1 * MIB
+    """A Sigstore bundle for a key signature has about 2 KiB, one with certificates and proofs about 12 KiB."""
+    member_count_max: int = 200_000
+    document_size_max: int = 5 * MIB
+    """Bytes of an index, manifest, config or TUF targets; registries refuse manifests above 4 MiB."""
+    evidence_size_max: int = 32 * MIB
+    """Bytes of one piece of evidence: SBOM attestations reach 16 MiB (GitHub's own limit)."""
+    image_evidence_size_max: int = 256 * MIB
+    image_descriptor_count_max: int = 10_000
+    image_count_max: int = 10_000
+    index_nesting_max: int = 3
+    layer_count_max: int = 512
+    json_depth_max: int = 64
+    json_integer_digits_max: int = 19
+    """2**63-1 has 19 digits; Python's own conversion grows with the square of the length."""
+    log_entry_count_max: int = 32
+    timestamp_count_max: int = 32
+    proof_hash_count_max: int = 64
+    """A Merkle path of 64 nodes reaches 2**64 leaves."""
+    subject_count_max: int = 1024
+    subject_digest_count_max: int = 32
+    referrer_count_max: int = 64
+    """Referrers examined per subject."""
+    certificate_size_max: int = 64 * KIB
+    certificate_chain_count_max: int = 10
+    trusted_root_size_max: int = 5 * MIB
+    policy_size_max: int = 1 * MIB
+    window_log_max: int = 23
+    """zstd window of at most 8 MiB: what level 19 without `--long` uses."""
+    annotation_count_max: int = 1024
+    name_length_max: int = 255
+    """Characters of a repository's full name (distribution specification)."""
+    layer_expanded_size_max: int = 64 * GIB
+    """Bytes of one decompressed layer when its diff_id is checked."""
+    metadata_memory_max: int = 32 * MIB
+    """Bytes of small members kept in memory; what goes beyond waits in an unlinked temporary file."""
+
+
+DEFAULT_LIMITS: Final = Limits()

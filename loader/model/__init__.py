@@ -1,0 +1,1 @@
+"""Hostile bytes become value objects here, once; no I/O, no clock."""

@@ -1,0 +1,186 @@
+"""The only door for JSON: UTF-8 without a mark, unique keys, bounded depth and numbers, nothing behind the end.
+
+Python's `json` takes the last of two equal keys, reads UTF-16, NaN and 1e999, and lone surrogates
+(THREATS §3); Go's takes keys that differ in case for one. Two readers that disagree about the same
+bytes are how a signed document comes to mean two things, so what they could disagree about is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, TypeAlias
+
+from loader.errors import JsonError, LimitError, shown
+from loader.limits import DEFAULT_LIMITS
+
+if TYPE_CHECKING:
+    from loader.limits import Limits
+
+JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"  # noqa: UP040
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+_BYTE_ORDER_MARK: Final = "\ufeff"
+
+
+def parse(
+    raw: bytes,
+    *,
+    what: str,
+    size_max: int,
+    keys: Literal["exact", "casefold"] = "casefold",
+    numbers: Literal["integers", "any"] = "integers",
+    limits: Limits = DEFAULT_LIMITS,
+) -> JsonValue:
+    """Return the value that these bytes write, if there is exactly one way to read them (RFC 7493, I-JSON).
+
+    Args:
+        raw: the document, as it was signed or digested.
+        what: its name, for messages: "the bundle statement".
+        size_max: bytes.
+        keys: whether two keys of an object that differ only in case are refused as well as equal ones.
+            Our own format and OCI's refuse them; predicates are free to hold them.
+        numbers: whether fractions are allowed. They are in predicates (scores), nowhere else.
+        limits: depth and length of integers.
+
+    Raises:
+        LimitError: too long, too deep, or an integer of too many digits.
+        JsonError: anything that a strict reader does not accept.
+    """
+    if len(raw) > size_max:
+        raise LimitError(
+            f"{what} is too large", expected=f"at most {size_max} bytes", found=f"{len(raw)} bytes"
+        )
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise JsonError(f"{what} is not UTF-8", where=f"byte {e.start}") from e
+    if text.startswith(_BYTE_ORDER_MARK):
+        raise JsonError(f"{what} begins with a byte order mark")
+    builder = _Builder(
+        what=what, keys=keys, numbers=numbers, digits_max=limits.json_integer_digits_max
+    )
+    try:
+        value: JsonValue = json.loads(
+            text,
+            object_pairs_hook=builder.object,
+            parse_int=builder.integer,
+            parse_float=builder.fraction,
+            parse_constant=builder.constant,
+        )
+    except json.JSONDecodeError as e:
+        raise JsonError(f"{what} is not JSON", where=f"character {e.pos}", found=e.msg) from e
+    except RecursionError as e:
+        raise LimitError(
+            f"{what} is nested too deeply", expected=f"at most {limits.json_depth_max} levels"
+        ) from e
+    _walk(value, what=what, depth_max=limits.json_depth_max, strings=r"\u" in text)
+    return value
+
+
+def parse_object(
+    raw: bytes,
+    *,
+    what: str,
+    size_max: int,
+    keys: Literal["exact", "casefold"] = "casefold",
+    numbers: Literal["integers", "any"] = "integers",
+    limits: Limits = DEFAULT_LIMITS,
+) -> JsonObject:
+    """Return the object that these bytes write; see `parse`.
+
+    Raises:
+        LimitError: as `parse`.
+        JsonError: as `parse`, or the document is not an object.
+    """
+    value = parse(raw, what=what, size_max=size_max, keys=keys, numbers=numbers, limits=limits)
+    if not isinstance(value, dict):
+        raise JsonError(f"{what} is not a JSON object", found=type(value).__name__)
+    return value
+
+
+class _Builder:
+    """The hooks of one run of the parser, with what they need for a message."""
+
+    __slots__ = ("_digits_max", "_keys", "_numbers", "_what")
+
+    def __init__(
+        self,
+        *,
+        what: str,
+        keys: Literal["exact", "casefold"],
+        numbers: Literal["integers", "any"],
+        digits_max: int,
+    ) -> None:
+        self._what = what
+        self._keys = keys
+        self._numbers = numbers
+        self._digits_max = digits_max
+
+    def object(self, pairs: list[tuple[str, JsonValue]]) -> JsonObject:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            seen: set[str] = set()
+            for key, _ in pairs:
+                if key in seen:
+                    raise JsonError(
+                        f"{self._what} has the same key twice in one object", found=shown(key)
+                    )
+                seen.add(key)
+        if self._keys == "casefold" and len({key.casefold() for key in found}) != len(found):
+            raise JsonError(
+                f"{self._what} has keys that differ only in case", found=shown(sorted(found))
+            )
+        return found
+
+    def integer(self, text: str) -> int:
+        if len(text.lstrip("-")) > self._digits_max:
+            raise LimitError(
+                f"{self._what} has a number of more than {self._digits_max} digits",
+                found=shown(text),
+            )
+        if text == "-0":
+            raise JsonError(f"{self._what} has a negative zero")
+        return int(text)
+
+    def fraction(self, text: str) -> float:
+        if self._numbers == "integers":
+            raise JsonError(f"{self._what} has a number that is not an integer", found=shown(text))
+        value = float(text)
+        if not math.isfinite(value):
+            raise JsonError(f"{self._what} has a number out of range", found=shown(text))
+        return value
+
+    def constant(self, text: str) -> NoReturn:
+        raise JsonError(f"{self._what} has a value that JSON does not know", found=shown(text))
+
+
+def _walk(value: JsonValue, *, what: str, depth_max: int, strings: bool) -> None:
+    """Refuse what the parser's hooks do not see: depth, and halves of surrogate pairs."""
+    level: list[JsonValue] = [value]
+    for _ in range(depth_max + 1):
+        below: list[JsonValue] = []
+        for item in level:
+            match item:
+                case dict():
+                    if strings:
+                        for key in item:
+                            _refuse_surrogates(key, what=what)
+                    below.extend(item.values())
+                case list():
+                    below.extend(item)
+                case str() if strings:
+                    _refuse_surrogates(item, what=what)
+                case _:
+                    pass
+        if not below:
+            return
+        level = below
+    raise LimitError(f"{what} is nested too deeply", expected=f"at most {depth_max} levels")
+
+
+def _refuse_surrogates(text: str, *, what: str) -> None:
+    if _SURROGATE.search(text) is not None:
+        raise JsonError(f"{what} has half of a surrogate pair", found=shown(text))

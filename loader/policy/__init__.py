@@ -1,0 +1,1 @@
+"""Policy files as values, and the decision over verified evidence."""

@@ -1,0 +1,1 @@
+"""What images are handed to, each through its own client."""

@@ -1,0 +1,1 @@
+"""Quarantine: verified bytes wait here, on the host's own disk."""

@@ -1,0 +1,1 @@
+"""Pinned anchors and what is carried to chain to them."""

@@ -1,0 +1,1 @@
+"""One cryptographic fact a module, and the procedure over them."""
