@@ -1,0 +1,57 @@
+# Everything here sets itself up: each target makes the virtual environment it needs from the locks.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+PY := $(VENV)/bin/python
+CODE := loader bundler tests scripts
+# What `make test` asks of this machine: nothing, or `all` (a missing engine is then a failure).
+REQUIRE ?=
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## show this list
+	@echo 'Airlock: signed container images across an air gap. Targets:'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- environments -----------------------------------------------------------------------------------
+
+$(VENV)/.locked: requirements/dev.txt scripts/make-venv.sh
+	@scripts/make-venv.sh $(VENV) requirements/dev.txt
+	@touch $@
+
+# Editable: the commands .venv/bin/airlock and .venv/bin/airlock-loader run this tree.
+$(VENV)/.ready: $(VENV)/.locked pyproject.toml
+	@$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: venv
+venv: $(VENV)/.ready ## make .venv from the hash-pinned lock
+
+# --- what people run --------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(VENV)/.ready ## pack, tamper, refuse, load: the main job, with no daemon and no root
+	@$(PY) scripts/demo.py
+
+.PHONY: test
+test: $(VENV)/.ready ## every test that can run here, and a list of what is missing (REQUIRE=all: nothing may be)
+	@AIRLOCK_REQUIRE=$(REQUIRE) $(PY) -m pytest -m 'not internet' $(PYTEST_ARGS)
+
+.PHONY: check
+check: $(VENV)/.ready ## ruff, mypy --strict, import contracts, architecture tests
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy $(CODE)
+	$(VENV)/bin/lint-imports
+	$(PY) -m pytest -q tests/architecture
+
+.PHONY: lock
+lock: ## make requirements/*.txt again from pyproject.toml
+	@scripts/lock.sh
+
+.PHONY: clean
+clean: ## remove what the targets made, but for .venv and .cache
+	rm -rf build dist .demo

@@ -1,0 +1,94 @@
+"""What this machine has of what some tests need, and the one command that brings the rest.
+
+A test says what it needs: ``@pytest.mark.engine("docker", "strace")``. Only names listed here are
+known; a misspelt one is an error, never a silent skip. Nothing here imports the code under test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOLS = ROOT / ".cache" / "bin"
+FROZEN = ROOT / "dist" / "airlock-loader" / "airlock-loader"
+SHARED = Path(os.environ.get("AIRLOCK_SHARED", ROOT.parent / "shared"))
+
+REQUIRE_ALL = os.environ.get("AIRLOCK_REQUIRE", "") == "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """Something a test cannot do without: programs, perhaps root, perhaps a deeper look."""
+
+    programs: tuple[str, ...] = ()
+    root: bool = False
+    look: Callable[[], str | None] | None = None
+    mend: str = "make engines"
+
+
+def _no_network_namespace() -> str | None:
+    probe = subprocess.run(
+        ["unshare", "--net", "--map-root-user", "true"],
+        check=False,
+        capture_output=True,
+        timeout=20,
+    )
+    return None if probe.returncode == 0 else "this user may not make a network namespace"
+
+
+def _no_frozen() -> str | None:
+    return None if os.access(FROZEN, os.X_OK) else f"no {FROZEN.relative_to(ROOT)}"
+
+
+def _no_shared() -> str | None:
+    return None if (SHARED / "fixtures").is_dir() else f"no fixtures under {SHARED}"
+
+
+NEEDS: dict[str, Need] = {
+    "containerd": Need(programs=("containerd", "ctr", "runc"), root=True),
+    "cosign": Need(programs=("cosign",)),
+    "crane": Need(programs=("crane",)),
+    "docker": Need(programs=("dockerd", "docker", "containerd", "runc"), root=True),
+    "docker-registry": Need(programs=("docker-registry",)),
+    "frozen": Need(look=_no_frozen, mend="make frozen"),
+    "netns": Need(
+        programs=("unshare",), look=_no_network_namespace, mend="run as root, or allow namespaces"
+    ),
+    "olareg": Need(programs=("olareg",)),
+    "podman": Need(programs=("podman", "runc"), root=True),
+    "regctl": Need(programs=("regctl",)),
+    "shared": Need(look=_no_shared, mend="put shared/ beside the checkout, or set AIRLOCK_SHARED"),
+    "skopeo": Need(programs=("skopeo",)),
+    "strace": Need(programs=("strace",)),
+    "umoci": Need(programs=("umoci",)),
+    "zstd": Need(programs=("zstd",)),
+}
+
+
+def find_tools() -> None:
+    """Put what ``make engines`` built before everything else on PATH, and sbin behind it."""
+    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    front = [str(TOOLS)] if str(TOOLS) not in path else []
+    back = [d for d in ("/usr/sbin", "/sbin") if d not in path]
+    os.environ["PATH"] = os.pathsep.join([*front, *path, *back])
+
+
+@cache
+def missing(name: str) -> str | None:
+    """Say what of this need is not here, or None when it is all here."""
+    need = NEEDS[name]
+    if not sys.platform.startswith("linux"):
+        return "not Linux"
+    for program in need.programs:
+        if shutil.which(program) is None:
+            return f"no {program} on PATH"
+    if need.root and os.geteuid() != 0:
+        return "needs root"
+    return need.look() if need.look is not None else None
