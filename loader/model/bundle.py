@@ -1,0 +1,380 @@
+"""The bundle statement, `airlock.json`: what one archive holds, member by member (docs/format.md).
+
+Everything behind the statement is compared with it, not interpreted: names, sizes and digests are known before
+the first of them is read. `oci-layout` and `index.json` say nothing of their own: both follow from the statement.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
+
+import rfc8785
+
+from loader.digest import Digest
+from loader.errors import FormatError, JsonError, PathError, UnsupportedVersionError, shown
+from loader.limits import DEFAULT_LIMITS
+from loader.model import strictjson
+from loader.model.descriptor import OCI_INDEX, Descriptor, Platform
+from loader.model.fields import Fields, format_instant
+from loader.model.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from loader.limits import Limits
+    from loader.model.strictjson import JsonObject, JsonValue
+
+SCHEMA: Final = 1
+STATEMENT_NAME: Final = "airlock.json"
+LAYOUT_NAME: Final = "oci-layout"
+LAYOUT_INDEX_NAME: Final = "index.json"
+LAYOUT_BYTES: Final = b'{"imageLayoutVersion":"1.0.0"}'
+REFERENCE_ANNOTATION: Final = "org.opencontainers.image.ref.name"
+SEQUENCE_MAX: Final = 2**53 - 1
+"""The largest integer that every JSON reader agrees on (RFC 7493 §2.2)."""
+
+Store = Literal["signature-tag", "attestation-tag", "sbom-tag", "referrer", "buildkit"]
+"""Where a registry kept a piece of evidence: cosign's tags, the referrers of its subject, or the index itself."""
+TrustKind = Literal["trusted-root", "key"]
+
+_STORES: Final = frozenset(get_args(Store))
+_TRUST_KINDS: Final = frozenset(get_args(TrustKind))
+_CHANNEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
+_ANCHOR: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
+
+
+class BlobSource(Protocol):
+    """Whoever can give a blob's bytes. What it gives has the digest and size that were asked for."""
+
+    def read(self, descriptor: Descriptor, *, where: str, size_max: int) -> bytes:
+        """Return the blob.
+
+        Raises:
+            MissingError: it is not there.
+            LimitError: it is larger than `size_max`.
+            DigestError: its size or digest is another.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One regular file of the archive."""
+
+    name: str
+    size: int
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformManifest:
+    """One manifest of an image that the bundle carries whole."""
+
+    platform: Platform
+    manifest: Descriptor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceEntry:
+    """A manifest that speaks of an image, found in one of the stores; nothing about it is believed yet."""
+
+    subject: Digest
+    store: Store
+    manifest: Descriptor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageEntry:
+    """One image: the name it was packed under, its index or manifest, what was kept of it, what speaks of it."""
+
+    reference: Reference
+    image: Descriptor
+    platforms: tuple[PlatformManifest, ...]
+    """What was kept. A single manifest stands here itself; other artifacts than images have none."""
+    evidence: tuple[EvidenceEntry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustEntry:
+    """Trust material that travels along. Never trusted by itself: it must chain to an anchor, or match it."""
+
+    anchor: str
+    kind: TrustKind
+    blobs: tuple[Descriptor, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleStatement:
+    """What one archive holds. `raw` is what signatures cover; the rest is a view of it."""
+
+    raw: bytes
+    created: datetime
+    channel: str | None
+    sequence: int | None
+    expires: datetime | None
+    images: tuple[ImageEntry, ...]
+    trust: tuple[TrustEntry, ...]
+    metadata: tuple[Member, ...]
+    """`oci-layout`, `index.json`, then trust material, manifests, configs and evidence."""
+    layers: tuple[Member, ...]
+
+    @property
+    def digest(self) -> Digest:
+        """The bundle's own digest: what two people compare."""
+        return Digest.of(self.raw)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """Everything behind the statement's signatures, in order."""
+        return self.metadata + self.layers
+
+    @classmethod
+    def parse(cls, raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> BundleStatement:
+        """Return the statement that these bytes write, canonical JSON (RFC 8785) without unknown fields.
+
+        Raises:
+            UnsupportedVersionError: a later version of the format.
+            FormatError: anything else that this version does not hold.
+        """
+        document = strictjson.parse_object(
+            raw, what=STATEMENT_NAME, size_max=limits.statement_size_max, limits=limits
+        )
+        fields = Fields(document, "")
+        _expect_schema(fields)
+        fields.only(
+            "schema", "created", "channel", "sequence", "expires", "base", "images", "trust", "members", "totals"
+        )
+        channel, sequence = _channel(fields)
+        if fields.value("base") is not None:
+            raise UnsupportedVersionError(
+                "a bundle that builds on another one", where="base", hint="this needs a newer loader"
+            )
+        metadata, layers = _members(fields, limits=limits)
+        statement = cls(
+            raw=raw,
+            created=fields.instant("created"),
+            channel=channel,
+            sequence=sequence,
+            expires=fields.instant("expires") if fields.has("expires") else None,
+            images=tuple(_image(item, limits=limits) for item in fields.each("images", count_max=limits.image_count_max)),
+            trust=tuple(_trust(item, limits=limits) for item in fields.each("trust", count_max=1024)),
+            metadata=metadata,
+            layers=layers,
+        )
+        if _canonical(statement) != raw:
+            raise JsonError("the statement is not canonical JSON", where=STATEMENT_NAME, expected="RFC 8785")
+        _expect_derived(statement)
+        return statement
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        created: datetime,
+        channel: str | None,
+        sequence: int | None,
+        expires: datetime | None,
+        images: Sequence[ImageEntry],
+        trust: Sequence[TrustEntry],
+        metadata: Sequence[Descriptor],
+        layers: Sequence[Descriptor],
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> BundleStatement:
+        """Return the statement of a bundle that holds these blobs, in this order, each once.
+
+        Raises:
+            FormatError: a loader would refuse it.
+        """
+        index = layout_index(images)
+        derived = [
+            Member(name=LAYOUT_NAME, size=len(LAYOUT_BYTES), digest=Digest.of(LAYOUT_BYTES)),
+            Member(name=LAYOUT_INDEX_NAME, size=len(index), digest=Digest.of(index)),
+        ]
+        draft = cls(
+            raw=b"",
+            created=created,
+            channel=channel,
+            sequence=sequence,
+            expires=expires,
+            images=tuple(images),
+            trust=tuple(trust),
+            metadata=(*derived, *(_blob(d) for d in metadata)),
+            layers=tuple(_blob(d) for d in layers),
+        )
+        return cls.parse(_canonical(draft), limits=limits)
+
+
+def blob_name(digest: Digest) -> str:
+    """Return the name of a blob's member."""
+    return f"blobs/sha256/{digest.hex}"
+
+
+def _blob(descriptor: Descriptor) -> Member:
+    return Member(name=blob_name(descriptor.digest), size=descriptor.size, digest=descriptor.digest)
+
+
+def layout_index(images: Sequence[ImageEntry]) -> bytes:
+    """Return the one `index.json` that these images have: each under its reference, then all evidence, untagged."""
+    manifests: list[JsonValue] = [
+        entry.image.plain() | {"annotations": {REFERENCE_ANNOTATION: str(entry.reference)}} for entry in images
+    ]
+    seen = {entry.image.digest for entry in images}
+    for entry in images:
+        for evidence in entry.evidence:
+            if evidence.store != "buildkit" and evidence.manifest.digest not in seen:
+                seen.add(evidence.manifest.digest)
+                manifests.append(evidence.manifest.plain())
+    return rfc8785.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests})
+
+
+def _canonical(statement: BundleStatement) -> bytes:
+    document: JsonObject = {
+        "schema": SCHEMA,
+        "created": format_instant(statement.created),
+        "channel": statement.channel,
+        "sequence": statement.sequence,
+        "expires": None if statement.expires is None else format_instant(statement.expires),
+        "base": None,
+        "images": [_image_plain(entry) for entry in statement.images],
+        "trust": [
+            {"anchor": entry.anchor, "kind": entry.kind, "blobs": [blob.plain() for blob in entry.blobs]}
+            for entry in statement.trust
+        ],
+        "members": [
+            {"name": member.name, "size": member.size, "sha256": member.digest.hex} for member in statement.members
+        ],
+        "totals": {"metadata": _total(statement.metadata), "layers": _total(statement.layers)},
+    }
+    return rfc8785.dumps(document)
+
+
+def _image_plain(entry: ImageEntry) -> JsonObject:
+    return {
+        "reference": str(entry.reference),
+        "image": entry.image.plain(),
+        "platforms": [
+            {"platform": str(kept.platform), "manifest": kept.manifest.plain()} for kept in entry.platforms
+        ],
+        "evidence": [
+            {"subject": str(item.subject), "store": item.store, "manifest": item.manifest.plain()}
+            for item in entry.evidence
+        ],
+    }
+
+
+def _total(members: Sequence[Member]) -> JsonObject:
+    return {"count": len(members), "size": sum(member.size for member in members)}
+
+
+def _expect_schema(fields: Fields) -> None:
+    schema = fields.value("schema")
+    if schema is SCHEMA or (isinstance(schema, int) and not isinstance(schema, bool) and schema == SCHEMA):
+        return
+    newer = isinstance(schema, int) and not isinstance(schema, bool) and schema > SCHEMA
+    raise UnsupportedVersionError(
+        "a bundle of a version that this loader does not know",
+        where="schema",
+        expected=str(SCHEMA),
+        found=shown(schema, limit=40),
+        hint="a newer loader is needed" if newer else "",
+    )
+
+
+def _channel(fields: Fields) -> tuple[str | None, int | None]:
+    channel = fields.optional_text("channel", length_max=64)
+    if channel is None and not fields.has("sequence"):
+        fields.value("channel"), fields.value("sequence")
+        return None, None
+    if channel is None or _CHANNEL.fullmatch(channel) is None:
+        raise FormatError("not a channel's name", where="channel", expected=_CHANNEL.pattern, found=shown(channel))
+    return channel, fields.integer("sequence", minimum=1, maximum=SEQUENCE_MAX)
+
+
+def _image(fields: Fields, *, limits: Limits) -> ImageEntry:
+    fields.only("reference", "image", "platforms", "evidence")
+    return ImageEntry(
+        reference=Reference.parse(fields.text("reference", length_max=1024), where=fields.at("reference")),
+        image=_descriptor(fields.fields("image"), limits=limits),
+        platforms=tuple(
+            _platform(item, limits=limits) for item in fields.each("platforms", count_max=limits.layer_count_max)
+        ),
+        evidence=tuple(
+            _evidence(item, limits=limits)
+            for item in fields.each("evidence", count_max=limits.image_descriptor_count_max)
+        ),
+    )
+
+
+def _platform(fields: Fields, *, limits: Limits) -> PlatformManifest:
+    fields.only("platform", "manifest")
+    return PlatformManifest(
+        platform=Platform.parse(fields.text("platform", length_max=200)),
+        manifest=_descriptor(fields.fields("manifest"), limits=limits),
+    )
+
+
+def _evidence(fields: Fields, *, limits: Limits) -> EvidenceEntry:
+    fields.only("subject", "store", "manifest")
+    store = fields.text("store")
+    if store not in _STORES:
+        raise FormatError("an unknown store of evidence", where=fields.at("store"), found=shown(store))
+    return EvidenceEntry(
+        subject=fields.digest("subject"),
+        store=store,  # type: ignore[arg-type]  # one of the literals, as compared above
+        manifest=_descriptor(fields.fields("manifest"), limits=limits),
+    )
+
+
+def _trust(fields: Fields, *, limits: Limits) -> TrustEntry:
+    fields.only("anchor", "kind", "blobs")
+    anchor, kind = fields.text("anchor", length_max=64), fields.text("kind")
+    if _ANCHOR.fullmatch(anchor) is None or kind not in _TRUST_KINDS:
+        raise FormatError("unknown trust material", where=fields.path, found=shown(f"{anchor} ({kind})"))
+    return TrustEntry(
+        anchor=anchor,
+        kind=kind,  # type: ignore[arg-type]  # one of the literals, as compared above
+        blobs=tuple(_descriptor(item, limits=limits) for item in fields.each("blobs", count_max=1024)),
+    )
+
+
+def _descriptor(fields: Fields, *, limits: Limits) -> Descriptor:
+    fields.only("mediaType", "digest", "size")
+    return Descriptor.parse(fields, where=fields.path, limits=limits)
+
+
+def _members(fields: Fields, *, limits: Limits) -> tuple[tuple[Member, ...], tuple[Member, ...]]:
+    members = tuple(_member(item) for item in fields.each("members", count_max=limits.member_count_max))
+    if len({member.name for member in members}) != len(members):
+        raise PathError("a member is announced twice", where="members")
+    totals = fields.fields("totals")
+    totals.only("metadata", "layers")
+    count = totals.fields("metadata").integer("count", maximum=len(members))
+    parts = members[:count], members[count:]
+    for name, part in zip(("metadata", "layers"), parts, strict=True):
+        total = totals.fields(name)
+        total.only("count", "size")
+        if (total.integer("count"), total.integer("size")) != (len(part), sum(member.size for member in part)):
+            raise FormatError("the totals do not add up", where=total.path)
+    return parts
+
+
+def _member(fields: Fields) -> Member:
+    fields.only("name", "size", "sha256")
+    name, digest = fields.text("name", length_max=255), Digest.parse("sha256:" + fields.text("sha256"), where=fields.path)
+    if name not in {LAYOUT_NAME, LAYOUT_INDEX_NAME} and name != blob_name(digest):
+        raise PathError("not a member's name", where=fields.at("name"), expected=blob_name(digest), found=shown(name))
+    return Member(name=name, size=fields.integer("size"), digest=digest)
+
+
+def _expect_derived(statement: BundleStatement) -> None:
+    """Check that the two members which any OCI tool reads first say what the statement says, and nothing else."""
+    index = layout_index(statement.images)
+    expected = ((LAYOUT_NAME, LAYOUT_BYTES), (LAYOUT_INDEX_NAME, index))
+    for position, (name, raw) in enumerate(expected):
+        member = statement.metadata[position] if position < len(statement.metadata) else None
+        if member != Member(name=name, size=len(raw), digest=Digest.of(raw)):
+            raise FormatError(f"{name} is not what the statement implies", where=f"members[{position}]")
+    if any(member.name in {LAYOUT_NAME, LAYOUT_INDEX_NAME} for member in statement.members[2:]):
+        raise PathError("a member stands at another place than the format's", where="members")
