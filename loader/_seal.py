@@ -1,4 +1,4 @@
-"""The one object that lets a judge mint a witness. Importing this module is a privilege (pyproject.toml)."""
+"""The one object that lets a judge mint a witness; importing it is a privilege (pyproject)."""
 
 from __future__ import annotations
 

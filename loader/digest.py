@@ -1,6 +1,7 @@
 """Digests: parsed once, then trusted to be `sha256:` and 64 lower-case hexadecimal digits.
 
-A path, a lookup key or a message is only ever built from a `Digest`, never from text (CVE-2024-3727).
+A path, a lookup key or a message is only ever built from a `Digest`, never from text
+(CVE-2024-3727).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Every way to say no, and who is at fault.
 
-A code is a dotted word; its first part is the class that decides the exit status (`STATUS_BY_CLASS`).
-Codes are stable: scripts and auditors match on them, so none is ever renamed or reused.
+A code is a dotted word; its first part is the class that decides the exit status
+(`STATUS_BY_CLASS`). Codes are stable: scripts and auditors match on them, so none is ever renamed
+or reused.
 
     AirlockError
     ├─ RefusedError        the bundle is at fault; nothing changed
@@ -59,7 +60,8 @@ SHOWN_LENGTH_MAX: Final = 200
 def shown(value: object, *, limit: int = SHOWN_LENGTH_MAX) -> str:
     """Return hostile text as something a terminal, a journal and a log line survive.
 
-    Everything outside printable ASCII is escaped, quotes are put around strings, and the length is capped.
+    Everything outside printable ASCII is escaped, quotes are put around strings, and the length is
+    capped.
     """
     text = ascii(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
@@ -107,7 +109,7 @@ class AirlockError(Exception):
         return "; ".join(parts)
 
 
-# --- the bundle is at fault ---------------------------------------------------------------------------
+# --- the bundle is at fault -------------------------------------------------------------------
 
 
 class RefusedError(AirlockError):
@@ -249,7 +251,7 @@ class ThresholdError(PolicyError):
 
 
 class UnvouchedNameError(PolicyError):
-    """Nobody whom the policy trusts vouches for the name under which the image would be loaded."""
+    """Nobody whom the policy trusts vouches for the name that the image would get."""
 
     code: ClassVar[str] = "policy.name"
 
@@ -291,7 +293,7 @@ class RollbackError(RefusedError):
 
 
 class NameRollbackError(RollbackError):
-    """A name would go back to an image that was signed earlier than the one accepted under it."""
+    """A name would go back to an image signed earlier than the one accepted under it."""
 
     code: ClassVar[str] = "rollback.name"
 
@@ -302,7 +304,7 @@ class ReplayError(RollbackError):
     code: ClassVar[str] = "replay.equivocation"
 
 
-# --- this machine is at fault -------------------------------------------------------------------------
+# --- this machine is at fault -----------------------------------------------------------------
 
 
 class LocalError(AirlockError):
@@ -372,7 +374,7 @@ class RuntimeAbsentError(RuntimeLoadError):
 
 
 class RuntimeTagError(RuntimeLoadError):
-    """The runtime has this name already, for another image that this host's loader did not bring."""
+    """The runtime has this name already, for an image that this loader did not bring."""
 
     code: ClassVar[str] = "runtime.tag-taken"
 

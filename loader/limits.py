@@ -1,4 +1,4 @@
-"""Every number that bounds hostile input: named, with its unit and its reason (DESIGN §11, FORMATS §1.10)."""
+"""Every number that bounds hostile input: named, with its unit and its reason."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Limits:
     """Bytes of `airlock.json`: 200,000 members at about 150 bytes each fit."""
     statement_signature_count_max: int = 16
     statement_signature_size_max: int = 1 * MIB
-    """A Sigstore bundle for a key signature has about 2 KiB, one with certificates and proofs about 12 KiB."""
+    """A key signature has about 2 KiB, one with certificates and proofs about 12 KiB."""
     member_count_max: int = 200_000
     document_size_max: int = 5 * MIB
-    """Bytes of an index, manifest, config or TUF targets; registries refuse manifests above 4 MiB."""
+    """Bytes of an index, manifest or config; registries refuse manifests above 4 MiB."""
     evidence_size_max: int = 32 * MIB
     """Bytes of one piece of evidence: SBOM attestations reach 16 MiB (GitHub's own limit)."""
     image_evidence_size_max: int = 256 * MIB
@@ -52,7 +52,7 @@ class Limits:
     layer_expanded_size_max: int = 64 * GIB
     """Bytes of one decompressed layer when its diff_id is checked."""
     metadata_memory_max: int = 32 * MIB
-    """Bytes of small members kept in memory; what goes beyond waits in an unlinked temporary file."""
+    """Bytes of small members in memory; what goes beyond waits in an unlinked file."""
 
 
 DEFAULT_LIMITS: Final = Limits()

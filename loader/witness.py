@@ -5,8 +5,9 @@
     Admitted[T]    it is not older than what the host accepted    minted by loader.state.ledger
     Staged[T]      its bytes lie in quarantine, every digest held minted by loader.stage.area
 
-The classes are public, minting is not: each constructor wants the seal, which only judges may import.
-Each holds the previous one's value, so a runtime that takes `Staged` cannot be given anything less.
+The classes are public, minting is not: each constructor wants the seal, which only judges may
+import. Each holds the previous one's value, so a runtime that takes `Staged` cannot be given
+anything less.
 """
 
 from __future__ import annotations
@@ -40,27 +41,27 @@ class _Witness(Generic[T_co]):
 
 @final
 class Verified(_Witness[T_co]):
-    """A value whose evidence held. Minted only by `loader.verify`."""
+    """Its evidence held. Minted by `loader.verify`."""
 
     __slots__ = ()
 
 
 @final
 class Authorized(_Witness[T_co]):
-    """A value that the policy allows, over verified evidence alone. Minted only by `loader.policy.decide`."""
+    """The policy allows it, over verified evidence alone. Minted by `loader.policy.decide`."""
 
     __slots__ = ()
 
 
 @final
 class Admitted(_Witness[T_co]):
-    """An authorized value that is not older than what this host accepted. Minted only by `loader.state.ledger`."""
+    """It is not older than what this host accepted. Minted by `loader.state.ledger`."""
 
     __slots__ = ()
 
 
 @final
 class Staged(_Witness[T_co]):
-    """An admitted value all of whose bytes lie in quarantine with their digests. Minted only by `loader.stage.area`."""
+    """All of its bytes lie in quarantine with their digests. Minted by `loader.stage.area`."""
 
     __slots__ = ()

@@ -1,7 +1,8 @@
 """The bundle statement, `airlock.json`: what one archive holds, member by member (docs/format.md).
 
-Everything behind the statement is compared with it, not interpreted: names, sizes and digests are known before
-the first of them is read. `oci-layout` and `index.json` say nothing of their own: both follow from the statement.
+Everything behind the statement is compared with it, not interpreted: names, sizes and digests are
+known before the first of them is read. `oci-layout` and `index.json` say nothing of their own:
+both follow from the statement.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ SEQUENCE_MAX: Final = 2**53 - 1
 """The largest integer that every JSON reader agrees on (RFC 7493 §2.2)."""
 
 Store = Literal["signature-tag", "attestation-tag", "sbom-tag", "referrer", "buildkit"]
-"""Where a registry kept a piece of evidence: cosign's tags, the referrers of its subject, or the index itself."""
+"""Where a registry kept evidence: cosign's tags, the subject's referrers, or the index itself."""
 TrustKind = Literal["trusted-root", "key"]
 
 _STORES: Final = frozenset(get_args(Store))
@@ -47,7 +48,7 @@ _ANCHOR: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
 
 
 class BlobSource(Protocol):
-    """Whoever can give a blob's bytes. What it gives has the digest and size that were asked for."""
+    """Whoever can give a blob's bytes; they have the digest and size that were asked for."""
 
     def read(self, descriptor: Descriptor, *, where: str, size_max: int) -> bytes:
         """Return the blob.
@@ -78,7 +79,7 @@ class PlatformManifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceEntry:
-    """A manifest that speaks of an image, found in one of the stores; nothing about it is believed yet."""
+    """A manifest that speaks of an image; nothing about it is believed yet."""
 
     subject: Digest
     store: Store
@@ -87,18 +88,18 @@ class EvidenceEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageEntry:
-    """One image: the name it was packed under, its index or manifest, what was kept of it, what speaks of it."""
+    """One image: the name it was packed under, what was kept of it, what speaks of it."""
 
     reference: Reference
     image: Descriptor
     platforms: tuple[PlatformManifest, ...]
-    """What was kept. A single manifest stands here itself; other artifacts than images have none."""
+    """What was kept. A single manifest stands here itself; other artifacts have none."""
     evidence: tuple[EvidenceEntry, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustEntry:
-    """Trust material that travels along. Never trusted by itself: it must chain to an anchor, or match it."""
+    """Trust material that travels along: it must chain to an anchor, or match it."""
 
     anchor: str
     kind: TrustKind
@@ -132,7 +133,7 @@ class BundleStatement:
 
     @classmethod
     def parse(cls, raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> BundleStatement:
-        """Return the statement that these bytes write, canonical JSON (RFC 8785) without unknown fields.
+        """Return the statement that these bytes write: canonical JSON, no unknown fields.
 
         Raises:
             UnsupportedVersionError: a later version of the format.
@@ -144,12 +145,23 @@ class BundleStatement:
         fields = Fields(document, "")
         _expect_schema(fields)
         fields.only(
-            "schema", "created", "channel", "sequence", "expires", "base", "images", "trust", "members", "totals"
+            "schema",
+            "created",
+            "channel",
+            "sequence",
+            "expires",
+            "base",
+            "images",
+            "trust",
+            "members",
+            "totals",
         )
         channel, sequence = _channel(fields)
         if fields.value("base") is not None:
             raise UnsupportedVersionError(
-                "a bundle that builds on another one", where="base", hint="this needs a newer loader"
+                "a bundle that builds on another one",
+                where="base",
+                hint="this needs a newer loader",
             )
         metadata, layers = _members(fields, limits=limits)
         statement = cls(
@@ -158,13 +170,20 @@ class BundleStatement:
             channel=channel,
             sequence=sequence,
             expires=fields.instant("expires") if fields.has("expires") else None,
-            images=tuple(_image(item, limits=limits) for item in fields.each("images", count_max=limits.image_count_max)),
-            trust=tuple(_trust(item, limits=limits) for item in fields.each("trust", count_max=1024)),
+            images=tuple(
+                _image(item, limits=limits)
+                for item in fields.each("images", count_max=limits.image_count_max)
+            ),
+            trust=tuple(
+                _trust(item, limits=limits) for item in fields.each("trust", count_max=1024)
+            ),
             metadata=metadata,
             layers=layers,
         )
         if _canonical(statement) != raw:
-            raise JsonError("the statement is not canonical JSON", where=STATEMENT_NAME, expected="RFC 8785")
+            raise JsonError(
+                "the statement is not canonical JSON", where=STATEMENT_NAME, expected="RFC 8785"
+            )
         _expect_derived(statement)
         return statement
 
@@ -180,7 +199,6 @@ class BundleStatement:
         trust: Sequence[TrustEntry],
         metadata: Sequence[Descriptor],
         layers: Sequence[Descriptor],
-        limits: Limits = DEFAULT_LIMITS,
     ) -> BundleStatement:
         """Return the statement of a bundle that holds these blobs, in this order, each once.
 
@@ -203,7 +221,7 @@ class BundleStatement:
             metadata=(*derived, *(_blob(d) for d in metadata)),
             layers=tuple(_blob(d) for d in layers),
         )
-        return cls.parse(_canonical(draft), limits=limits)
+        return cls.parse(_canonical(draft))
 
 
 def blob_name(digest: Digest) -> str:
@@ -216,9 +234,10 @@ def _blob(descriptor: Descriptor) -> Member:
 
 
 def layout_index(images: Sequence[ImageEntry]) -> bytes:
-    """Return the one `index.json` that these images have: each under its reference, then all evidence, untagged."""
+    """Return the `index.json` of these images: each under its reference, then all evidence."""
     manifests: list[JsonValue] = [
-        entry.image.plain() | {"annotations": {REFERENCE_ANNOTATION: str(entry.reference)}} for entry in images
+        entry.image.plain() | {"annotations": {REFERENCE_ANNOTATION: str(entry.reference)}}
+        for entry in images
     ]
     seen = {entry.image.digest for entry in images}
     for entry in images:
@@ -239,11 +258,16 @@ def _canonical(statement: BundleStatement) -> bytes:
         "base": None,
         "images": [_image_plain(entry) for entry in statement.images],
         "trust": [
-            {"anchor": entry.anchor, "kind": entry.kind, "blobs": [blob.plain() for blob in entry.blobs]}
+            {
+                "anchor": entry.anchor,
+                "kind": entry.kind,
+                "blobs": [blob.plain() for blob in entry.blobs],
+            }
             for entry in statement.trust
         ],
         "members": [
-            {"name": member.name, "size": member.size, "sha256": member.digest.hex} for member in statement.members
+            {"name": member.name, "size": member.size, "sha256": member.digest.hex}
+            for member in statement.members
         ],
         "totals": {"metadata": _total(statement.metadata), "layers": _total(statement.layers)},
     }
@@ -255,7 +279,8 @@ def _image_plain(entry: ImageEntry) -> JsonObject:
         "reference": str(entry.reference),
         "image": entry.image.plain(),
         "platforms": [
-            {"platform": str(kept.platform), "manifest": kept.manifest.plain()} for kept in entry.platforms
+            {"platform": str(kept.platform), "manifest": kept.manifest.plain()}
+            for kept in entry.platforms
         ],
         "evidence": [
             {"subject": str(item.subject), "store": item.store, "manifest": item.manifest.plain()}
@@ -270,7 +295,9 @@ def _total(members: Sequence[Member]) -> JsonObject:
 
 def _expect_schema(fields: Fields) -> None:
     schema = fields.value("schema")
-    if schema is SCHEMA or (isinstance(schema, int) and not isinstance(schema, bool) and schema == SCHEMA):
+    if schema is SCHEMA or (
+        isinstance(schema, int) and not isinstance(schema, bool) and schema == SCHEMA
+    ):
         return
     newer = isinstance(schema, int) and not isinstance(schema, bool) and schema > SCHEMA
     raise UnsupportedVersionError(
@@ -288,17 +315,22 @@ def _channel(fields: Fields) -> tuple[str | None, int | None]:
         fields.value("channel"), fields.value("sequence")
         return None, None
     if channel is None or _CHANNEL.fullmatch(channel) is None:
-        raise FormatError("not a channel's name", where="channel", expected=_CHANNEL.pattern, found=shown(channel))
+        raise FormatError(
+            "not a channel's name", where="channel", expected=_CHANNEL.pattern, found=shown(channel)
+        )
     return channel, fields.integer("sequence", minimum=1, maximum=SEQUENCE_MAX)
 
 
 def _image(fields: Fields, *, limits: Limits) -> ImageEntry:
     fields.only("reference", "image", "platforms", "evidence")
     return ImageEntry(
-        reference=Reference.parse(fields.text("reference", length_max=1024), where=fields.at("reference")),
+        reference=Reference.parse(
+            fields.text("reference", length_max=1024), where=fields.at("reference")
+        ),
         image=_descriptor(fields.fields("image"), limits=limits),
         platforms=tuple(
-            _platform(item, limits=limits) for item in fields.each("platforms", count_max=limits.layer_count_max)
+            _platform(item, limits=limits)
+            for item in fields.each("platforms", count_max=limits.layer_count_max)
         ),
         evidence=tuple(
             _evidence(item, limits=limits)
@@ -319,7 +351,9 @@ def _evidence(fields: Fields, *, limits: Limits) -> EvidenceEntry:
     fields.only("subject", "store", "manifest")
     store = fields.text("store")
     if store not in _STORES:
-        raise FormatError("an unknown store of evidence", where=fields.at("store"), found=shown(store))
+        raise FormatError(
+            "an unknown store of evidence", where=fields.at("store"), found=shown(store)
+        )
     return EvidenceEntry(
         subject=fields.digest("subject"),
         store=store,  # type: ignore[arg-type]  # one of the literals, as compared above
@@ -331,11 +365,15 @@ def _trust(fields: Fields, *, limits: Limits) -> TrustEntry:
     fields.only("anchor", "kind", "blobs")
     anchor, kind = fields.text("anchor", length_max=64), fields.text("kind")
     if _ANCHOR.fullmatch(anchor) is None or kind not in _TRUST_KINDS:
-        raise FormatError("unknown trust material", where=fields.path, found=shown(f"{anchor} ({kind})"))
+        raise FormatError(
+            "unknown trust material", where=fields.path, found=shown(f"{anchor} ({kind})")
+        )
     return TrustEntry(
         anchor=anchor,
         kind=kind,  # type: ignore[arg-type]  # one of the literals, as compared above
-        blobs=tuple(_descriptor(item, limits=limits) for item in fields.each("blobs", count_max=1024)),
+        blobs=tuple(
+            _descriptor(item, limits=limits) for item in fields.each("blobs", count_max=1024)
+        ),
     )
 
 
@@ -345,7 +383,9 @@ def _descriptor(fields: Fields, *, limits: Limits) -> Descriptor:
 
 
 def _members(fields: Fields, *, limits: Limits) -> tuple[tuple[Member, ...], tuple[Member, ...]]:
-    members = tuple(_member(item) for item in fields.each("members", count_max=limits.member_count_max))
+    members = tuple(
+        _member(item) for item in fields.each("members", count_max=limits.member_count_max)
+    )
     if len({member.name for member in members}) != len(members):
         raise PathError("a member is announced twice", where="members")
     totals = fields.fields("totals")
@@ -355,26 +395,39 @@ def _members(fields: Fields, *, limits: Limits) -> tuple[tuple[Member, ...], tup
     for name, part in zip(("metadata", "layers"), parts, strict=True):
         total = totals.fields(name)
         total.only("count", "size")
-        if (total.integer("count"), total.integer("size")) != (len(part), sum(member.size for member in part)):
+        if (total.integer("count"), total.integer("size")) != (
+            len(part),
+            sum(member.size for member in part),
+        ):
             raise FormatError("the totals do not add up", where=total.path)
     return parts
 
 
 def _member(fields: Fields) -> Member:
     fields.only("name", "size", "sha256")
-    name, digest = fields.text("name", length_max=255), Digest.parse("sha256:" + fields.text("sha256"), where=fields.path)
+    name, digest = (
+        fields.text("name", length_max=255),
+        Digest.parse("sha256:" + fields.text("sha256"), where=fields.path),
+    )
     if name not in {LAYOUT_NAME, LAYOUT_INDEX_NAME} and name != blob_name(digest):
-        raise PathError("not a member's name", where=fields.at("name"), expected=blob_name(digest), found=shown(name))
+        raise PathError(
+            "not a member's name",
+            where=fields.at("name"),
+            expected=blob_name(digest),
+            found=shown(name),
+        )
     return Member(name=name, size=fields.integer("size"), digest=digest)
 
 
 def _expect_derived(statement: BundleStatement) -> None:
-    """Check that the two members which any OCI tool reads first say what the statement says, and nothing else."""
+    """Check that the two members which OCI tools read first say what the statement implies."""
     index = layout_index(statement.images)
     expected = ((LAYOUT_NAME, LAYOUT_BYTES), (LAYOUT_INDEX_NAME, index))
     for position, (name, raw) in enumerate(expected):
         member = statement.metadata[position] if position < len(statement.metadata) else None
         if member != Member(name=name, size=len(raw), digest=Digest.of(raw)):
-            raise FormatError(f"{name} is not what the statement implies", where=f"members[{position}]")
+            raise FormatError(
+                f"{name} is not what the statement implies", where=f"members[{position}]"
+            )
     if any(member.name in {LAYOUT_NAME, LAYOUT_INDEX_NAME} for member in statement.members[2:]):
         raise PathError("a member stands at another place than the format's", where="members")

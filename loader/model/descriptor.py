@@ -31,7 +31,9 @@ INDEX_MEDIA_TYPES: Final = frozenset({OCI_INDEX, DOCKER_INDEX})
 MANIFEST_MEDIA_TYPES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 CONFIG_MEDIA_TYPES: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 
-_MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+_MEDIA_TYPE: Final = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+)
 _MEDIA_TYPE_PARAMETERS: Final = re.compile(r"(?:; ?[A-Za-z0-9_.-]+=[A-Za-z0-9_.+-]+){0,4}")
 _PLATFORM_PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -43,7 +45,10 @@ def parse_media_type(text: str, *, where: str) -> MediaType:
         OciError: anything else.
     """
     kind, semicolon, parameters = text.partition(";")
-    if _MEDIA_TYPE.fullmatch(kind) is None or _MEDIA_TYPE_PARAMETERS.fullmatch(semicolon + parameters) is None:
+    if (
+        _MEDIA_TYPE.fullmatch(kind) is None
+        or _MEDIA_TYPE_PARAMETERS.fullmatch(semicolon + parameters) is None
+    ):
         raise OciError("not a media type", where=where, found=shown(text))
     return MediaType(text)
 
@@ -59,7 +64,9 @@ class Platform:
     def __post_init__(self) -> None:
         for part in (self.os, self.architecture, self.variant or "x"):
             if _PLATFORM_PART.fullmatch(part) is None:
-                raise OciError("not a platform", expected="os/architecture[/variant]", found=shown(part))
+                raise OciError(
+                    "not a platform", expected="os/architecture[/variant]", found=shown(part)
+                )
 
     @classmethod
     def parse(cls, text: str) -> Platform:
@@ -70,12 +77,14 @@ class Platform:
         """
         parts = text.split("/")
         if len(parts) not in {2, 3}:
-            raise OciError("not a platform", expected="os/architecture[/variant]", found=shown(text))
+            raise OciError(
+                "not a platform", expected="os/architecture[/variant]", found=shown(text)
+            )
         return cls(os=parts[0], architecture=parts[1], variant=parts[2] if len(parts) == 3 else "")  # noqa: PLR2004
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Platform:
-        """Return the platform of a descriptor or a config. Other fields (`os.version`, features) are ignored, as OCI says.
+        """Return the platform of a descriptor or config; `os.version` and features are ignored.
 
         Raises:
             JsonFieldError, OciError: a part is missing or malformed.
@@ -92,7 +101,7 @@ class Platform:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
-    """What a blob is, how long, and with which digest. Annotations and artifact type are hints that nobody signed."""
+    """What a blob is, how long, with which digest. Annotations and artifact type are but hints."""
 
     media_type: MediaType
     digest: Digest
@@ -107,19 +116,23 @@ class Descriptor:
         return cls(media_type=MediaType(media_type), digest=Digest.of(raw), size=len(raw))
 
     @classmethod
-    def parse(cls, value: JsonValue | Fields, *, where: str, limits: Limits = DEFAULT_LIMITS) -> Descriptor:
+    def parse(
+        cls, value: JsonValue | Fields, *, where: str, limits: Limits = DEFAULT_LIMITS
+    ) -> Descriptor:
         """Return a descriptor.
 
-        `urls` are refused: a runtime that follows them fetches from the network, and prefers that to the blob at
-        hand (THREATS T14). `data` must be what the digest says, and is never read as content (T15).
-        Other unknown fields are ignored, as the specification asks.
+        `urls` are refused: a runtime that follows them fetches from the network, and prefers that
+        to the blob at hand (THREATS T14). `data` must be what the digest says, and is never read
+        as content (T15). Other unknown fields are ignored, as the specification asks.
 
         Raises:
             JsonFieldError, OciError, LimitError: it is malformed.
         """
         fields = value if isinstance(value, Fields) else Fields(value, where)
         if fields.object.get("urls") not in (None, []):
-            raise OciError("a descriptor asks to be fetched from elsewhere", where=fields.at("urls"))
+            raise OciError(
+                "a descriptor asks to be fetched from elsewhere", where=fields.at("urls")
+            )
         descriptor = cls(
             media_type=parse_media_type(fields.text("mediaType"), where=fields.at("mediaType")),
             digest=fields.digest("digest"),
@@ -129,7 +142,11 @@ class Descriptor:
             platform=_platform(fields),
         )
         if fields.has("data"):
-            _agree(descriptor, fields.text("data", length_max=limits.document_size_max), where=fields.at("data"))
+            _agree(
+                descriptor,
+                fields.text("data", length_max=limits.document_size_max),
+                where=fields.at("data"),
+            )
         return descriptor
 
     def check(self, raw: bytes, *, what: str = "a blob") -> bytes:
@@ -139,10 +156,14 @@ class Descriptor:
             DigestError: another size or digest.
         """
         if len(raw) != self.size:
-            raise DigestError(f"{what} has another size", expected=f"{self.size} bytes", found=f"{len(raw)} bytes")
+            raise DigestError(
+                f"{what} has another size", expected=f"{self.size} bytes", found=f"{len(raw)} bytes"
+            )
         found = Digest.of(raw)
         if found != self.digest:
-            raise DigestError(f"{what} has another digest", expected=str(self.digest), found=str(found))
+            raise DigestError(
+                f"{what} has another digest", expected=str(self.digest), found=str(found)
+            )
         return raw
 
     def plain(self) -> JsonObject:
@@ -159,4 +180,3 @@ def _agree(descriptor: Descriptor, data: str, *, where: str) -> None:
     raw = decode_base64(data, where=where)
     if len(raw) != descriptor.size or Digest.of(raw) != descriptor.digest:
         raise OciError("embedded data contradicts its descriptor's digest", where=where)
-

@@ -1,4 +1,4 @@
-"""Typed getters over decoded JSON. An error names the path to the field: `images[2].platforms[0].digest`."""
+"""Typed getters over decoded JSON; an error names the path to the field: `images[2].image.size`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def decode_hex(text: str, *, where: str) -> bytes:
 
 
 def parse_instant(text: str, *, where: str) -> datetime:
-    """Return the aware UTC instant that `YYYY-MM-DDTHH:MM:SSZ` writes (RFC 3339, whole seconds, UTC).
+    """Return the aware UTC instant that `YYYY-MM-DDTHH:MM:SSZ` writes (RFC 3339, whole seconds).
 
     Raises:
         JsonFieldError: anything else.
@@ -155,7 +155,8 @@ class Fields:
         """Return an integer within closed bounds.
 
         Raises:
-            JsonFieldError: it is missing, not an integer (a string, a fraction, a boolean), or out of bounds.
+            JsonFieldError: it is missing, not an integer (a string, a fraction, a boolean), or out
+            of bounds.
         """
         value = self.value(name)
         if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
@@ -181,7 +182,7 @@ class Fields:
         return parse_instant(self.text(name), where=self.at(name))
 
     def base64(self, name: str, *, length_max: int) -> bytes:
-        """Return the bytes of a base64 string of at most `length_max` characters; see `decode_base64`."""
+        """Return the bytes of a base64 string; see `decode_base64`."""
         return decode_base64(self.text(name, length_max=length_max), where=self.at(name))
 
     def fields(self, name: str) -> Fields:

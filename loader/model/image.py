@@ -1,8 +1,8 @@
-"""Image indexes, manifests and configs (OCI image-spec 1.1; Docker image manifest version 2, schema 2).
+"""Image indexes, manifests and configs (OCI image-spec 1.1; Docker image manifest v2, schema 2).
 
-The raw bytes are the identity, the parsed form a view of them. Key sets of index and manifest are exclusive,
-and a `mediaType` inside must be the one that led here: one document must not be read as two things
-(CVE-2021-41190).
+The raw bytes are the identity, the parsed form a view of them. Key sets of index and manifest are
+exclusive, and a `mediaType` inside must be the one that led here: one document must not be read as
+two things (CVE-2021-41190).
 """
 
 from __future__ import annotations
@@ -44,13 +44,17 @@ class ImageIndex:
     artifact_type: str = ""
 
     @classmethod
-    def parse(cls, raw: bytes, descriptor: Descriptor, *, where: str, limits: Limits = DEFAULT_LIMITS) -> ImageIndex:
-        """Return the index that these bytes write; the caller has compared them with `descriptor` already.
+    def parse(
+        cls, raw: bytes, descriptor: Descriptor, *, where: str, limits: Limits = DEFAULT_LIMITS
+    ) -> ImageIndex:
+        """Return the index that these bytes write; `descriptor` was compared with them already.
 
         Raises:
             FormatError: it is not one, or could be read as something else too.
         """
-        fields = _open(raw, descriptor, where=where, limits=limits, foreign=("config", "layers", "fsLayers"))
+        fields = _open(
+            raw, descriptor, where=where, limits=limits, foreign=("config", "layers", "fsLayers")
+        )
         return cls(
             raw=raw,
             descriptor=descriptor,
@@ -69,7 +73,7 @@ class ImageIndex:
 
     @property
     def attestation_manifests(self) -> tuple[tuple[Descriptor, Digest | None], ...]:
-        """BuildKit's attestation manifests, each with the digest of the manifest it says it speaks of."""
+        """BuildKit's attestation manifests, each with the digest it says it speaks of."""
         return tuple((d, _referred(d)) for d in self.manifests if is_attestation_entry(d))
 
 
@@ -96,23 +100,31 @@ class ImageManifest:
     annotations: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, raw: bytes, descriptor: Descriptor, *, where: str, limits: Limits = DEFAULT_LIMITS) -> ImageManifest:
-        """Return the manifest that these bytes write; the caller has compared them with `descriptor` already.
+    def parse(
+        cls, raw: bytes, descriptor: Descriptor, *, where: str, limits: Limits = DEFAULT_LIMITS
+    ) -> ImageManifest:
+        """Return the manifest that these bytes write; `descriptor` was compared with them already.
 
         Raises:
             FormatError: it is not one, or could be read as something else too.
         """
-        fields = _open(raw, descriptor, where=where, limits=limits, foreign=("manifests", "fsLayers", "blobs"))
+        fields = _open(
+            raw, descriptor, where=where, limits=limits, foreign=("manifests", "fsLayers", "blobs")
+        )
         subject = fields.optional_fields("subject")
         return cls(
             raw=raw,
             descriptor=descriptor,
-            config=Descriptor.parse(fields.fields("config"), where=fields.at("config"), limits=limits),
+            config=Descriptor.parse(
+                fields.fields("config"), where=fields.at("config"), limits=limits
+            ),
             layers=tuple(
                 Descriptor.parse(item, where=item.path, limits=limits)
                 for item in fields.each("layers", count_max=limits.layer_count_max)
             ),
-            subject=None if subject is None else Descriptor.parse(subject, where=subject.path, limits=limits),
+            subject=None
+            if subject is None
+            else Descriptor.parse(subject, where=subject.path, limits=limits),
             artifact_type=fields.optional_text("artifactType", length_max=255) or "",
             annotations=fields.text_map("annotations", count_max=limits.annotation_count_max),
         )
@@ -130,7 +142,7 @@ class ImageManifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
-    """What of an image's config we rely on: its platform and the digests of its layers once decompressed."""
+    """What of a config we rely on: its platform, the digests of its layers once decompressed."""
 
     raw: bytes
     descriptor: Descriptor
@@ -138,33 +150,53 @@ class ImageConfig:
     diff_ids: tuple[Digest, ...]
 
     @classmethod
-    def parse(cls, raw: bytes, descriptor: Descriptor, *, where: str, limits: Limits = DEFAULT_LIMITS) -> ImageConfig:
+    def parse(
+        cls, raw: bytes, descriptor: Descriptor, *, where: str, limits: Limits = DEFAULT_LIMITS
+    ) -> ImageConfig:
         """Return the config that these bytes write (image-spec config.md).
 
         Raises:
             FormatError: it is not one.
         """
         document = strictjson.parse_object(
-            raw, what=where, size_max=limits.document_size_max, keys="exact", numbers="any", limits=limits
+            raw,
+            what=where,
+            size_max=limits.document_size_max,
+            keys="exact",
+            numbers="any",
+            limits=limits,
         )
         fields = Fields(document, where)
         rootfs = fields.fields("rootfs")
         if rootfs.text("type") != "layers":
-            raise OciError("an image config of another kind", where=rootfs.at("type"), expected="layers")
+            raise OciError(
+                "an image config of another kind", where=rootfs.at("type"), expected="layers"
+            )
         diff_ids: list[Digest] = []
         for position, item in enumerate(rootfs.items("diff_ids", count_max=limits.layer_count_max)):
             path = f"{rootfs.at('diff_ids')}[{position}]"
             if not isinstance(item, str):
                 raise JsonFieldError("not a string", where=path)
             diff_ids.append(Digest.parse(item, where=path))
-        return cls(raw=raw, descriptor=descriptor, platform=Platform.from_fields(fields), diff_ids=tuple(diff_ids))
+        return cls(
+            raw=raw,
+            descriptor=descriptor,
+            platform=Platform.from_fields(fields),
+            diff_ids=tuple(diff_ids),
+        )
 
 
-def _open(raw: bytes, descriptor: Descriptor, *, where: str, limits: Limits, foreign: tuple[str, ...]) -> Fields:
-    document = strictjson.parse_object(raw, what=where, size_max=limits.document_size_max, limits=limits)
+def _open(
+    raw: bytes, descriptor: Descriptor, *, where: str, limits: Limits, foreign: tuple[str, ...]
+) -> Fields:
+    document = strictjson.parse_object(
+        raw, what=where, size_max=limits.document_size_max, limits=limits
+    )
     fields = Fields(document, where)
     if fields.integer("schemaVersion") != SCHEMA_VERSION:
-        raise OciError("another schema version", where=fields.at("schemaVersion"), expected=str(SCHEMA_VERSION))
+        raise OciError(
+            "another schema version", where=fields.at("schemaVersion"), expected=str(SCHEMA_VERSION)
+        )
     if fields.has("mediaType") and fields.text("mediaType") != descriptor.media_type:
         raise OciError(
             "a document says that it is something else than its descriptor does",
@@ -191,4 +223,8 @@ def parse_manifest(
         return ImageIndex.parse(raw, descriptor, where=where, limits=limits)
     if descriptor.media_type in MANIFEST_MEDIA_TYPES:
         return ImageManifest.parse(raw, descriptor, where=where, limits=limits)
-    raise OciError("neither an image index nor an image manifest", where=where, found=shown(descriptor.media_type))
+    raise OciError(
+        "neither an image index nor an image manifest",
+        where=where,
+        found=shown(descriptor.media_type),
+    )

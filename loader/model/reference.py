@@ -1,7 +1,7 @@
-"""Image references: `registry/repository[:tag][@digest]` (distribution 2.8 `reference` grammar, written in full).
+"""Image references, written in full: `registry/repository[:tag][@digest]` (distribution 2.8).
 
-Only full names pass: a short name (`alpine`) means different things to different tools, so the connected side
-spells it out before it becomes part of a statement.
+Only full names pass: a short name (`alpine`) means different things to different tools, so the
+connected side spells it out before it becomes part of a statement.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _REGISTRY: Final = re.compile(
     r"|[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?=:))(?::([0-9]{1,5}))?",
     re.ASCII,
 )
-_REPOSITORY: Final = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*", re.ASCII)
+_REPOSITORY: Final = re.compile(
+    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*", re.ASCII
+)
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _PORT_MAX: Final = 65535
 
@@ -38,7 +40,9 @@ class Reference:
     def __post_init__(self) -> None:
         registry = _REGISTRY.fullmatch(self.registry)
         if registry is None or (registry.group(1) and not 0 < int(registry.group(1)) <= _PORT_MAX):
-            raise OciError("not a registry's name", expected="host or host:port", found=shown(self.registry))
+            raise OciError(
+                "not a registry's name", expected="host or host:port", found=shown(self.registry)
+            )
         if _REPOSITORY.fullmatch(self.repository) is None:
             raise OciError("not a repository's name", found=shown(self.repository))
         if len(self.name) > DEFAULT_LIMITS.name_length_max:
@@ -53,16 +57,32 @@ class Reference:
         """Return the reference that `registry/repository[:tag][@sha256:…]` writes.
 
         Raises:
-            OciError: a short name, upper case, an empty part, or anything that the grammar does not hold.
+            OciError: a short name, upper case, an empty part, or anything that the grammar does
+            not hold.
         """
         rest, at, digest = text.partition("@")
         registry, slash, path = rest.partition("/")
         if not slash or (at and not digest):
-            raise OciError("not a full image reference", where=where, expected="registry/repository:tag", found=shown(text))
+            raise OciError(
+                "not a full image reference",
+                where=where,
+                expected="registry/repository:tag",
+                found=shown(text),
+            )
         repository, colon, tag = path.partition(":")
         if colon and not tag:
-            raise OciError("not a full image reference", where=where, expected="a tag behind the colon", found=shown(text))
-        return cls(registry=registry, repository=repository, tag=tag, digest=Digest.parse(digest, where=where) if at else None)
+            raise OciError(
+                "not a full image reference",
+                where=where,
+                expected="a tag behind the colon",
+                found=shown(text),
+            )
+        return cls(
+            registry=registry,
+            repository=repository,
+            tag=tag,
+            digest=Digest.parse(digest, where=where) if at else None,
+        )
 
     @property
     def name(self) -> str:
@@ -71,8 +91,12 @@ class Reference:
 
     @property
     def tagged(self) -> str:
-        """The name with its tag, or with its digest where it has no tag: what a runtime stores it under."""
+        """The name with its tag, or else its digest: what a runtime stores it under."""
         return f"{self.name}:{self.tag}" if self.tag else f"{self.name}@{self.digest}"
 
     def __str__(self) -> str:
-        return self.name + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
+        return (
+            self.name
+            + (f":{self.tag}" if self.tag else "")
+            + (f"@{self.digest}" if self.digest else "")
+        )

@@ -1,8 +1,9 @@
-"""The only door for JSON: UTF-8 without a mark, unique keys, bounded depth and numbers, nothing behind the end.
+"""The only door for JSON: UTF-8, unique keys, bounded depth and numbers, nothing behind the end.
 
 Python's `json` takes the last of two equal keys, reads UTF-16, NaN and 1e999, and lone surrogates
 (THREATS §3); Go's takes keys that differ in case for one. Two readers that disagree about the same
-bytes are how a signed document comes to mean two things, so what they could disagree about is refused.
+bytes are how a signed document comes to mean two things, so what they could disagree about is
+refused.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from loader.limits import DEFAULT_LIMITS
 if TYPE_CHECKING:
     from loader.limits import Limits
 
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"  # noqa: UP040
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = dict[str, JsonValue]
 
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
@@ -34,13 +35,14 @@ def parse(
     numbers: Literal["integers", "any"] = "integers",
     limits: Limits = DEFAULT_LIMITS,
 ) -> JsonValue:
-    """Return the value that these bytes write, if there is exactly one way to read them (RFC 7493, I-JSON).
+    """Return the value that these bytes write, if there is but one way to read them (RFC 7493).
 
     Args:
         raw: the document, as it was signed or digested.
         what: its name, for messages: "the bundle statement".
         size_max: bytes.
-        keys: whether two keys of an object that differ only in case are refused as well as equal ones.
+        keys: whether two keys of an object that differ only in case are refused as well as equal
+        ones.
             Our own format and OCI's refuse them; predicates are free to hold them.
         numbers: whether fractions are allowed. They are in predicates (scores), nowhere else.
         limits: depth and length of integers.
