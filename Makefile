@@ -22,6 +22,11 @@ $(VENV)/.locked: requirements/dev.txt scripts/make-venv.sh
 	@scripts/make-venv.sh $(VENV) requirements/dev.txt
 	@touch $@
 
+# What PyInstaller may see: the loader's own closure and nothing else.
+.cache/frozen-venv/.locked: requirements/freeze.txt scripts/make-venv.sh scripts/find-python.sh
+	@scripts/make-venv.sh .cache/frozen-venv requirements/freeze.txt --shared
+	@touch $@
+
 # Editable: the commands .venv/bin/airlock and .venv/bin/airlock-loader run this tree.
 $(VENV)/.ready: $(VENV)/.locked pyproject.toml
 	@$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
@@ -40,6 +45,18 @@ demo: $(VENV)/.ready ## pack, tamper, refuse, load: the main job, with no daemon
 test: $(VENV)/.ready ## every test that can run here, and a list of what is missing (REQUIRE=all: nothing may be)
 	@AIRLOCK_REQUIRE=$(REQUIRE) $(PY) -m pytest -m 'not internet' $(PYTEST_ARGS)
 
+.PHONY: engines
+engines: ## install the real engines and tools that tests compare with (root on Debian or Ubuntu)
+	@scripts/engines.sh
+
+.PHONY: frozen
+frozen: .cache/frozen-venv/.locked ## the loader as one self-contained folder, packed: dist/airlock-loader-*.tar.gz
+	@.cache/frozen-venv/bin/python scripts/freeze.py
+
+.PHONY: bench
+bench: $(VENV)/.ready ## time and memory against the peers, side by side, as ratios
+	@$(PY) scripts/bench.py
+
 .PHONY: check
 check: $(VENV)/.ready ## ruff, mypy --strict, import contracts, architecture tests
 	$(VENV)/bin/ruff check .
@@ -51,6 +68,10 @@ check: $(VENV)/.ready ## ruff, mypy --strict, import contracts, architecture tes
 .PHONY: lock
 lock: ## make requirements/*.txt again from pyproject.toml
 	@scripts/lock.sh
+
+.PHONY: errors
+errors: $(VENV)/.ready ## write docs/errors.md from the error classes
+	@$(PY) scripts/errors.py
 
 .PHONY: clean
 clean: ## remove what the targets made, but for .venv and .cache

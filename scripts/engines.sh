@@ -1,0 +1,118 @@
+#!/bin/bash
+# Install the real engines and tools that tests compare with. What is here already stays as it is.
+#
+#   engines.sh packages   from the distribution (root on Debian or Ubuntu)
+#   engines.sh tools      Go programs, built into .cache/bin (only where there is a go)
+#   engines.sh            both
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/.cache/bin:$PATH:/usr/sbin:/sbin"
+
+say() { printf 'engines: %s\n' "$*"; }
+
+packages() {
+    local program package wanted=()
+    while read -r program package; do
+        command -v "$program" >/dev/null || wanted+=("$package")
+    done <<'LIST'
+containerd containerd
+ctr containerd
+docker-registry docker-registry
+docker docker.io
+dockerd docker.io
+objdump binutils
+podman podman
+runc runc
+skopeo skopeo
+strace strace
+umoci umoci
+unshare util-linux
+zstd zstd
+LIST
+    # PyInstaller and venv want parts of Python that Debian packs apart.
+    scripts/find-python.sh --shared >/dev/null 2>&1 || wanted+=(python3 python3-venv libpython3-dev)
+    if [ ${#wanted[@]} -eq 0 ]; then
+        say "every package is here"
+        return
+    fi
+    mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | sort -u)
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        say "missing: ${wanted[*]}. As root on Debian or Ubuntu:" >&2
+        say "  apt-get install -y --no-install-recommends ${wanted[*]}" >&2
+        exit 2
+    fi
+    say "installing ${wanted[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    # The tests start their own engines on their own sockets: installing must start none.
+    local policy=/usr/sbin/policy-rc.d made=""
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+        made=$policy
+    fi
+    trap '[ -z "${made:-}" ] || rm -f "$made"' EXIT
+    apt-get update -q </dev/null
+    apt-get install -q -y --no-install-recommends "${wanted[@]}" </dev/null
+}
+
+# go version -m of a program says the very module and version it was built from.
+built() { go version -m "$1" 2>/dev/null | grep -qE "^\s+(mod|dep)\s+$2\s+$3(\s|$)"; }
+
+have() {
+    local found
+    found=$(command -v "$1") && built "$found" "$2" "$3"
+}
+
+install_go() { # PROGRAM MODULE VERSION PACKAGE
+    local begin=$SECONDS
+    if have "$1" "$2" "$3"; then
+        say "$1 $3 is here"
+        return
+    fi
+    say "building $1 $3"
+    go install "$4@$3" </dev/null
+    say "built $1 $3 in $((SECONDS - begin)) s"
+}
+
+# Its versions are not listed where go looks first, so it cannot be installed by name alone: a module
+# that requires it can.
+install_olareg() {
+    local version=v0.2.2 module=github.com/olareg/olareg begin=$SECONDS folder
+    if have olareg "$module" "$version"; then
+        say "olareg $version is here"
+        return
+    fi
+    folder=$(mktemp -d)
+    say "building olareg $version"
+    (
+        cd "$folder"
+        go mod init airlock.invalid/olareg
+        go mod edit -require "$module@$version"
+        go build -mod=mod -o "$GOBIN/olareg" "$module/cmd/olareg"
+    ) </dev/null 2>"$folder/log" || { cat "$folder/log" >&2; rm -rf "$folder"; return 1; }
+    rm -rf "$folder"
+    say "built olareg $version in $((SECONDS - begin)) s"
+}
+
+tools() {
+    if ! command -v go >/dev/null; then
+        say "no go on PATH: olareg, regctl, crane and cosign are not built, and their tests are listed as missing"
+        return
+    fi
+    mkdir -p .cache/bin
+    export GOBIN=$PWD/.cache/bin GOTOOLCHAIN=local GOFLAGS=-trimpath CGO_ENABLED=0
+    local failed=0
+    install_olareg || failed=1
+    install_go regctl github.com/regclient/regclient v0.11.7 github.com/regclient/regclient/cmd/regctl || failed=1
+    install_go crane github.com/google/go-containerregistry v0.22.1 github.com/google/go-containerregistry/cmd/crane || failed=1
+    install_go cosign github.com/sigstore/cosign/v3 v3.1.3 github.com/sigstore/cosign/v3/cmd/cosign || failed=1
+    [ $failed = 0 ] || say "some tools could not be built; their tests are listed as missing" >&2
+    return $failed
+}
+
+case ${1:-all} in
+    packages) packages ;;
+    tools) tools ;;
+    all) packages && tools ;;
+    *) say "unknown: $1" >&2; exit 2 ;;
+esac
