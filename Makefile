@@ -29,7 +29,7 @@ $(VENV)/.locked: requirements/dev.txt scripts/make-venv.sh
 
 # Editable: the commands .venv/bin/airlock and .venv/bin/airlock-loader run this tree.
 $(VENV)/.ready: $(VENV)/.locked pyproject.toml
-	@$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(PY) -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: venv
