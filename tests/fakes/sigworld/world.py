@@ -57,7 +57,7 @@ class World:
         kind: str = "P-256",
         digest: str | None = None,
         at: datetime | None = None,
-        authority: CertificateAuthority | None = None,
+        ca: CertificateAuthority | None = None,
         **certificate: Any,  # noqa: ANN401
     ) -> Signer:
         """A key with a certificate for that identity (a release workflow by default).
@@ -65,7 +65,7 @@ class World:
         Further keywords go to ``CertificateAuthority.issue``.
         """
         identity = identity or workflow()
-        ca = authority or self.ca
+        ca = ca or self.ca
         signer = Signer.make(f"{self.name}/{identity.san!r}", kind, digest=digest)
         certificate.setdefault("extensions", identity.extensions)
         issued = ca.issue(

@@ -121,7 +121,7 @@ def test_root_without_intermediate_is_accepted(world: World, judge: Judge) -> No
     flat = CertificateAuthority(
         "flat", start=world.since, intermediate=False, promises=[world.ct.promise()]
     )
-    signed = world.sign(b"artifact", world.keyless(authority=flat))
+    signed = world.sign(b"artifact", world.keyless(ca=flat))
     judge(world.trusted_root(authorities=[flat])).verify_artifact(
         b"artifact", parsed(signed.bundle()), POLICY
     )
