@@ -79,7 +79,12 @@ def add_data(*, version: str, glibc: str) -> None:
     """Put what is data beside the program: trust anchors, the licence, what it was built from."""
     shutil.copytree(ROOT / "trust-roots", FOLDER / "trust-roots")
     shutil.copy(ROOT / "LICENSE", FOLDER / "LICENSE")
-    built = {"version": version, "python": platform.python_version(), "glibc": glibc}
+    built = {
+        "version": version,
+        "python": platform.python_version(),
+        "glibc": glibc,
+        "built-in": built_in(),
+    }
     (FOLDER / "build.json").write_text(json.dumps(built, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -93,6 +98,11 @@ def needed_glibc() -> str:
         for major, minor in re.findall(r"\*UND\*.*\bGLIBC_(\d+)\.(\d+)", symbols):
             newest = max(newest, (int(major), int(minor)))
     return f"{newest[0]}.{newest[1]}"
+
+
+def built_in() -> list[str]:
+    """Name what the interpreter itself brings of networks, where its builder compiled it in."""
+    return sorted({"_socket", "_ssl"} & set(sys.builtin_module_names))
 
 
 def modules() -> list[str]:
@@ -168,7 +178,10 @@ def main() -> int:
     glibc = needed_glibc()
     add_data(version=version, glibc=glibc)
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    listed = f"# CPython {python}\n" + "".join(f"{name}\n" for name in modules())
+    within = ", ".join(built_in()) or "nothing of networks"
+    listed = f"# CPython {python}, built in: {within}\n" + "".join(
+        f"{name}\n" for name in modules()
+    )
     MODULES.write_text(listed, encoding="utf-8")
     if arguments.write_list:
         KEPT_MODULES.write_text(listed, encoding="utf-8")
@@ -177,6 +190,8 @@ def main() -> int:
     unpacked = sum(p.stat().st_size for p in FOLDER.rglob("*") if not p.is_symlink())
     print(f"{archive.relative_to(ROOT)}: {archive.stat().st_size / 1e6:.1f} MB packed,")
     print(f"  {unpacked / 1e6:.1f} MB unpacked, CPython {platform.python_version()},")
+    if built_in():
+        print(f"  {', '.join(built_in())} is compiled into this Python: forbidden to import;")
     print(f"  needs glibc {glibc} or later; --version takes {seconds:.2f} s")
     return 0
 

@@ -102,6 +102,15 @@ def test_it_carries_its_anchors_and_says_what_it_needs() -> None:
             assert (FOLDER / path).read_bytes() == (tree.ROOT / path).read_bytes()
 
 
+def test_what_the_interpreter_has_compiled_in_is_said() -> None:
+    # Of this Python it is known to be nothing; of Debian's own, that it is forbidden (build.json).
+    built = json.loads((FOLDER / "build.json").read_text(encoding="utf-8"))
+    head, found = _listed((tree.ROOT / "build" / "frozen-modules.txt").read_text(encoding="utf-8"))
+    assert set(built["built-in"]) <= {"_socket"}
+    assert all(name in head for name in built["built-in"])
+    assert ("start-up:forbid" in found) == bool(built["built-in"])
+
+
 def test_nobody_else_may_write_in_it() -> None:
     loose = [p for p in FOLDER.rglob("*") if not p.is_symlink() and p.stat().st_mode & 0o022]
     assert loose == []
