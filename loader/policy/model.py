@@ -1,0 +1,106 @@
+"""The policy: what the operator of this host accepts, and who may say so (DESIGN §7, §11).
+
+Default deny: an image that no block matches, and one whose blocks require nothing, is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from loader.digest import Digest
+from loader.errors import PolicyFileError
+from loader.limits import DEFAULT_LIMITS
+from loader.policy import reading, toml
+from loader.policy.rules import AnchorFile, ClockRule, ImagePolicy
+
+if TYPE_CHECKING:
+    from loader.limits import Limits
+    from loader.model.reference import Reference
+    from loader.policy.rules import AnchorUse, ImageRule
+    from loader.policy.toml import Table
+
+SCHEMA: Final = 1
+_CLOCKS: Final[dict[str, ClockRule]] = {"warn": "warn", "strict": "strict"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One policy file. `raw` is what the ledger records the digest of."""
+
+    raw: bytes
+    where: str
+    """The file's name, for messages."""
+    rules: tuple[ImageRule, ...]
+    anchors: tuple[AnchorFile, ...]
+    uses: tuple[AnchorUse, ...]
+    """Every anchor that a rule refers to."""
+    clock: ClockRule
+    warnings: tuple[str, ...]
+    """What is allowed and perhaps not meant."""
+
+    @classmethod
+    def parse(cls, raw: bytes, *, where: str, limits: Limits = DEFAULT_LIMITS) -> Policy:
+        """Return the policy that these bytes write.
+
+        Raises:
+            PolicyFileError: not TOML, an unknown key, a value of another type, or a rule that
+            cannot mean anything.
+        """
+        table = toml.parse(raw, where=where, size_max=limits.policy_size_max)
+        try:
+            return cls._read(table, raw=raw, where=where)
+        except PolicyFileError as e:
+            # The path inside the file says little where a host has several policies.
+            e.where = f"{where}: {e.where}" if e.where else where
+            raise
+
+    @classmethod
+    def _read(cls, table: Table, *, raw: bytes, where: str) -> Policy:
+        table.integer("schema", minimum=SCHEMA, maximum=SCHEMA)
+        table.only(("schema", "image", "anchor", "time"), elsewhere=reading.LATER_TABLES)
+        clock: ClockRule = "warn"
+        if table.has("time"):
+            time = table.table("time")
+            time.only(("clock",))
+            clock = time.word("clock", _CLOCKS)
+        anchors = reading.read_anchors(table.table("anchor")) if table.has("anchor") else ()
+        rules = reading.read_rules(table)
+        uses = reading.uses_of(rules)
+        _expect_kinds(anchors, uses)
+        return cls(
+            raw=raw,
+            where=where,
+            rules=rules,
+            anchors=anchors,
+            uses=uses,
+            clock=clock,
+            warnings=(*reading.warnings_of(rules), *_unused(anchors, uses)),
+        )
+
+    @property
+    def digest(self) -> Digest:
+        """What the ledger records: under which policy something was accepted."""
+        return Digest.of(self.raw)
+
+    def rules_for(self, reference: Reference) -> ImagePolicy:
+        """Return all that the policy says of this image; without rules where nothing matches."""
+        return ImagePolicy(rules=tuple(r for r in self.rules if r.match.matches(reference)))
+
+
+def _expect_kinds(anchors: tuple[AnchorFile, ...], uses: tuple[AnchorUse, ...]) -> None:
+    kinds = {anchor.name: anchor.kind for anchor in anchors}
+    for use in uses:
+        if kinds.get(use.name, use.kind) != use.kind:
+            raise PolicyFileError(
+                f"[anchor.{use.name}] is no {use.kind}", where=use.where, found=kinds[use.name]
+            )
+
+
+def _unused(anchors: tuple[AnchorFile, ...], uses: tuple[AnchorUse, ...]) -> tuple[str, ...]:
+    used = {use.name for use in uses}
+    return tuple(
+        f"anchor.{anchor.name}: no rule refers to it"
+        for anchor in anchors
+        if anchor.name not in used
+    )
