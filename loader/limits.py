@@ -46,6 +46,14 @@ class Limits:
     policy_size_max: int = 1 * MIB
     window_log_max: int = 23
     """zstd window of at most 8 MiB: what level 19 without `--long` uses."""
+    frame_size_max: int = 64 * MIB
+    """Bytes that one zstd frame holds."""
+    frame_size_min: int = 64 * KIB
+    """Below this a frame is short: setting up a decompressor costs about what so many bytes cost."""
+    short_frame_count_max: int = 3
+    """One behind the statement, one behind the metadata, the last."""
+    metadata_size_max: int = 2 * GIB
+    """Bytes of all small members together: they are read before anybody's signature was seen to hold."""
     annotation_count_max: int = 1024
     name_length_max: int = 255
     """Characters of a repository's full name (distribution specification)."""

@@ -1,0 +1,1 @@
+"""Sealing a bundle: order, bytes, publication."""

@@ -1,0 +1,230 @@
+"""A small bundle with everything in it that a bundle can hold, and the ways to take it apart.
+
+Two images: one for two platforms with a signature on its index, one for a single platform. Layers
+are real gzip of real tars, configs name their diff_ids, the evidence is shaped like cosign's.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+from bundler.pack.writer import Format, write_archive
+from loader.digest import Digest
+from loader.model.bundle import (
+    BundleStatement,
+    EvidenceEntry,
+    ImageEntry,
+    PlatformManifest,
+    TrustEntry,
+)
+from loader.model.descriptor import (
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    Platform,
+)
+from loader.model.reference import Reference
+
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+CREATED = datetime(2026, 11, 21, 2, 30, tzinfo=UTC)
+SIGNATURE = b'{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}'
+
+
+def dumps(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def gzip_tar(files: Mapping[str, bytes]) -> tuple[bytes, bytes]:
+    """Return a tar of these files, and its gzip."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, content in files.items():
+            record = tarfile.TarInfo(name)
+            record.size = len(content)
+            archive.addfile(record, io.BytesIO(content))
+    return raw.getvalue(), gzip.compress(raw.getvalue(), mtime=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """What a bundle is made of, before it is written. Change a part with `replace`."""
+
+    images: tuple[ImageEntry, ...]
+    trust: tuple[TrustEntry, ...]
+    metadata: tuple[Descriptor, ...]
+    layers: tuple[Descriptor, ...]
+    blobs: Mapping[Digest, bytes]
+    signatures: tuple[bytes, ...] = (SIGNATURE,)
+    channel: str | None = "stable"
+    sequence: int | None = 7
+    expires: datetime | None = None
+    created: datetime = CREATED
+
+    @property
+    def statement(self) -> BundleStatement:
+        return BundleStatement.make(
+            created=self.created,
+            channel=self.channel,
+            sequence=self.sequence,
+            expires=self.expires,
+            images=self.images,
+            trust=self.trust,
+            metadata=self.metadata,
+            layers=self.layers,
+        )
+
+    def open_blob(self, digest: Digest) -> BinaryIO:
+        return io.BytesIO(self.blobs[digest])
+
+    def archive(self, *, form: Format = "plain") -> bytes:
+        out = io.BytesIO()
+        write_archive(self.statement, self.signatures, self.open_blob, out, format=form)
+        return out.getvalue()
+
+    def with_signatures(self, signatures: Sequence[bytes]) -> Bundle:
+        return replace(self, signatures=tuple(signatures))
+
+
+@dataclass(slots=True)
+class Builder:
+    """Collects blobs in the order in which a bundle holds them."""
+
+    blobs: dict[Digest, bytes] = field(default_factory=dict)
+    metadata: list[Descriptor] = field(default_factory=list)
+    layers: list[Descriptor] = field(default_factory=list)
+
+    def small(self, media_type: str, raw: bytes) -> Descriptor:
+        descriptor = Descriptor.make(media_type, raw)
+        if descriptor.digest not in self.blobs:
+            self.metadata.append(descriptor)
+        self.blobs[descriptor.digest] = raw
+        return descriptor
+
+    def layer(self, raw: bytes, media_type: str = LAYER) -> Descriptor:
+        descriptor = Descriptor.make(media_type, raw)
+        if descriptor.digest not in self.blobs:
+            self.layers.append(descriptor)
+        self.blobs[descriptor.digest] = raw
+        return descriptor
+
+    def image(self, platform: str, files: Mapping[str, bytes]) -> Descriptor:
+        """Add a container image of one layer, and return its manifest."""
+        raw, packed = gzip_tar(files)
+        layer = self.layer(packed)
+        system, architecture = platform.split("/")
+        config = self.small(
+            OCI_CONFIG,
+            dumps(
+                {
+                    "architecture": architecture,
+                    "os": system,
+                    "config": {"Cmd": ["/bin/true"]},
+                    "rootfs": {
+                        "type": "layers",
+                        "diff_ids": [f"sha256:{hashlib.sha256(raw).hexdigest()}"],
+                    },
+                }
+            ),
+        )
+        return self.small(
+            OCI_MANIFEST,
+            dumps(
+                {
+                    "schemaVersion": 2,
+                    "mediaType": OCI_MANIFEST,
+                    "config": config.plain(),
+                    "layers": [layer.plain()],
+                }
+            ),
+        )
+
+    def index(self, manifests: Mapping[str, Descriptor]) -> Descriptor:
+        """Add an index of one manifest for each platform, and return it."""
+        entries = []
+        for platform, manifest in manifests.items():
+            system, architecture = platform.split("/")
+            entries.append(
+                manifest.plain() | {"platform": {"os": system, "architecture": architecture}}
+            )
+        return self.small(
+            OCI_INDEX, dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+        )
+
+    def signature(self, subject: Descriptor, reference: str) -> Descriptor:
+        """Add what cosign stores under a `.sig` tag; the signature in it is none."""
+        payload = self.small(
+            "application/vnd.dev.cosign.simplesigning.v1+json",
+            dumps(
+                {
+                    "critical": {
+                        "identity": {"docker-reference": reference},
+                        "image": {"docker-manifest-digest": str(subject.digest)},
+                        "type": "cosign container image signature",
+                    },
+                    "optional": None,
+                }
+            ),
+        )
+        config = self.small(OCI_CONFIG, dumps({"architecture": "", "os": "", "rootfs": {}}))
+        signed = payload.plain() | {
+            "annotations": {"dev.cosignproject.cosign/signature": "MEUCIQDAAAA="}
+        }
+        return self.small(
+            OCI_MANIFEST,
+            dumps(
+                {
+                    "schemaVersion": 2,
+                    "mediaType": OCI_MANIFEST,
+                    "config": config.plain(),
+                    "layers": [signed],
+                }
+            ),
+        )
+
+
+def golden() -> Bundle:
+    """Return the bundle that every case of the corpus starts from."""
+    builder = Builder()
+    amd64 = builder.image("linux/amd64", {"etc/app": b"for amd64\n" * 40, "bin/app": b"\x7fELF"})
+    arm64 = builder.image("linux/arm64", {"etc/app": b"for arm64\n" * 40, "bin/app": b"\x7fELF"})
+    index = builder.index({"linux/amd64": amd64, "linux/arm64": arm64})
+    tool = builder.image("linux/amd64", {"tool": b"#!/bin/true\n"})
+    signature = builder.signature(index, "registry.example/org/app")
+    key = builder.small(
+        "application/x-pem-file", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
+    )
+    images = (
+        ImageEntry(
+            reference=Reference.parse("registry.example/org/app:1.0"),
+            image=index,
+            platforms=(
+                PlatformManifest(platform=Platform.parse("linux/amd64"), manifest=amd64),
+                PlatformManifest(platform=Platform.parse("linux/arm64"), manifest=arm64),
+            ),
+            evidence=(
+                EvidenceEntry(subject=index.digest, store="signature-tag", manifest=signature),
+            ),
+        ),
+        ImageEntry(
+            reference=Reference.parse("registry.example/org/tool:2"),
+            image=tool,
+            platforms=(PlatformManifest(platform=Platform.parse("linux/amd64"), manifest=tool),),
+            evidence=(),
+        ),
+    )
+    return Bundle(
+        images=images,
+        trust=(TrustEntry(anchor="release", kind="key", blobs=(key,)),),
+        metadata=tuple(sorted(builder.metadata, key=lambda d: d.digest)),
+        layers=tuple(builder.layers),
+        blobs=builder.blobs,
+    )
