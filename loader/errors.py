@@ -385,6 +385,12 @@ class RuntimeMismatchError(RuntimeLoadError):
     code: ClassVar[str] = "runtime-mismatch.digest"
 
 
+class RuntimeUndoError(RuntimeLoadError):
+    """After a failure the runtime could not be put back as it was."""
+
+    code: ClassVar[str] = "runtime.not-put-back"
+
+
 class UsageError(AirlockError):
     """Arguments, policy or configuration cannot be understood."""
 
@@ -407,3 +413,36 @@ class InternalError(AirlockError):
     """A bug in Airlock; still a refusal."""
 
     code: ClassVar[str] = "internal.bug"
+
+
+# --- the loader's line: state, output, clock --------------------------------------------------
+
+
+class ClockBehindError(PolicyError):
+    """This host's clock is behind the newest verified time it ever saw, and policy minds."""
+
+    code: ClassVar[str] = "clock.behind"
+
+
+class StateMissingError(StateError):
+    """One of the two places of the host's memory is gone while the other is there."""
+
+    code: ClassVar[str] = "state.missing"
+
+
+class StateVersionError(StateError):
+    """A newer loader wrote the host's memory."""
+
+    code: ClassVar[str] = "state.version"
+
+
+class StatePermissionError(StateError):
+    """Somebody else could have written to the host's memory."""
+
+    code: ClassVar[str] = "state.permission"
+
+
+class OutputError(LocalError):
+    """The verdict could not be written to where it was to go."""
+
+    code: ClassVar[str] = "io.output"

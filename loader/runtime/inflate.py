@@ -1,0 +1,227 @@
+"""Whether a layer, once decompressed, is the one that the image's config names (its diff_id).
+
+docker and containerd check this when they unpack; podman 4.3 does not (docs/runtimes.md), and a
+layout directory has nobody who would. Decompression is told from the first bytes, as the runtimes
+do, so that there is one reading of a layer; what counts is the digest that comes out. It runs in a
+thread beside the reader of the compressed bytes, on the other core, in bounded memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+from isal import igzip_lib, isal_zlib
+
+from loader.digest import Digest
+from loader.errors import DiffIdError, InternalError, LimitError, RefusedError, shown
+from loader.limits import DEFAULT_LIMITS, MIB, Limits
+
+_GZIP_MAGIC: Final = b"\x1f\x8b\x08"
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_SKIPPABLE_END: Final = b"\x2a\x4d\x18"
+"""Behind 0x50 to 0x5f: a zstd frame that holds no data (RFC 8878 §3.1.2); zstd:chunked has them."""
+_ZSTD_SKIPPABLE: Final = 5
+_MAGIC_SIZE: Final = 4
+_GZIP_WINDOW_BITS: Final = 31
+"""zlib's way to say: gzip header and trailer, 32 KiB window."""
+_ZSTD_WINDOW_LOG_MAX: Final = 25
+"""32 MiB; builders use at most 8 MiB. A larger window would take the memory that is promised."""
+_OUTPUT_SIZE: Final = 1 * MIB
+_QUEUE_LENGTH: Final = 4
+_WAIT_SECONDS: Final = 1.0
+
+
+class DiffIdCheck:
+    """Takes a layer's bytes in order, and says at the end whether they inflate to the diff_id."""
+
+    __slots__ = ("_chunks", "_diff_id", "_holds", "_inflater", "_layer", "_problem", "_thread")
+
+    def __init__(self, layer: Digest, diff_id: Digest, *, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._layer = layer
+        self._diff_id = diff_id
+        self._inflater = _Inflater(layer, size_max=limits.layer_expanded_size_max)
+        self._chunks: queue.Queue[bytes | None] = queue.Queue(_QUEUE_LENGTH)
+        self._problem: RefusedError | None = None
+        self._holds = False
+        self._thread = threading.Thread(target=self._work, name="diff-id", daemon=True)
+        self._thread.start()
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            DiffIdError, LimitError: what came before decides it already.
+        """
+        if self._problem is not None:
+            self.finish()
+        self._put(chunk)
+
+    def finish(self) -> None:
+        """Establish that all bytes fed are the layer that the config names.
+
+        Raises:
+            DiffIdError: they inflate to something else, or do not inflate.
+            LimitError: they inflate to more than a layer may have.
+        """
+        self.close()
+        if self._problem is not None:
+            raise self._problem
+        if not self._holds:
+            raise InternalError("a layer's diff_id was not decided", where=str(self._layer))
+
+    def close(self) -> None:
+        """End the thread. Without `finish`, nothing is established."""
+        self._put(None)
+        self._thread.join()
+
+    def _put(self, chunk: bytes | None) -> None:
+        while self._thread.is_alive():
+            try:
+                self._chunks.put(chunk, timeout=_WAIT_SECONDS)
+            except queue.Full:
+                continue
+            return
+
+    def _work(self) -> None:
+        more = True
+        try:
+            while (chunk := self._chunks.get()) is not None:
+                self._inflater.feed(chunk)
+            more = False
+            self._compare()
+        except RefusedError as e:
+            self._problem = e
+        # After a refusal the rest is swallowed, so that whoever feeds is never left waiting.
+        while more and self._chunks.get() is not None:
+            pass
+
+    def _compare(self) -> None:
+        found = self._inflater.finish()
+        if found != self._diff_id:
+            raise DiffIdError(
+                "a layer decompresses to something else than the image's config says",
+                where=f"layer {self._layer}",
+                expected=str(self._diff_id),
+                found=str(found),
+            )
+        self._holds = True
+
+
+class _Inflater:
+    """Decompresses one stream in bounded memory and hashes what comes out."""
+
+    __slots__ = ("_decoder", "_hash", "_head", "_kind", "_layer", "_room")
+
+    def __init__(self, layer: Digest, *, size_max: int) -> None:
+        self._layer = layer
+        self._room = size_max
+        self._hash = hashlib.sha256()
+        self._head = b""
+        self._kind = ""
+        self._decoder: _Gzip | _Zstd | None = None
+
+    def feed(self, chunk: bytes) -> None:
+        if not self._kind:
+            self._head += chunk
+            if len(self._head) < _MAGIC_SIZE:
+                return
+            chunk, self._head = self._head, b""
+            self._begin(chunk)
+        if self._decoder is None:
+            self._take(chunk)
+            return
+        try:
+            for part in self._decoder.inflate(chunk):
+                self._take(part)
+        except (igzip_lib.IsalError, ZstdError, EOFError) as e:  # type: ignore[misc] # its stub
+            raise self._damaged(str(e)) from e
+
+    def finish(self) -> Digest:
+        if not self._kind and self._head:
+            self._take(self._head)
+        if self._decoder is not None and not self._decoder.whole:
+            raise self._damaged("the end is missing")
+        return Digest(self._hash.hexdigest())
+
+    def _begin(self, head: bytes) -> None:
+        if head.startswith(_GZIP_MAGIC):
+            self._kind, self._decoder = "gzip", _Gzip()
+        elif head.startswith(_ZSTD_MAGIC) or (
+            head[1:_MAGIC_SIZE] == _SKIPPABLE_END and head[0] >> 4 == _ZSTD_SKIPPABLE
+        ):
+            self._kind, self._decoder = "zstd", _Zstd()
+        else:
+            self._kind = "tar"
+
+    def _take(self, part: bytes) -> None:
+        self._room -= len(part)
+        if self._room < 0:
+            raise LimitError(
+                "a layer decompresses to more than a layer may have",
+                where=f"layer {self._layer}",
+                hint="the limit is layer_expanded_size_max",
+            )
+        self._hash.update(part)
+
+    def _damaged(self, why: str) -> DiffIdError:
+        return DiffIdError(
+            "a layer cannot be decompressed",
+            where=f"layer {self._layer}",
+            expected=f"whole {self._kind}",
+            found=shown(why, limit=100),
+        )
+
+
+class _Gzip:
+    """Members of gzip, one behind the other (RFC 1952 §2.2); estargz layers have thousands."""
+
+    __slots__ = ("_member",)
+
+    def __init__(self) -> None:
+        self._member = isal_zlib.decompressobj(wbits=_GZIP_WINDOW_BITS)
+
+    @property
+    def whole(self) -> bool:
+        return bool(self._member.eof)
+
+    def inflate(self, chunk: bytes) -> Iterator[bytes]:
+        while chunk:
+            if self._member.eof:
+                self._member = isal_zlib.decompressobj(wbits=_GZIP_WINDOW_BITS)
+            yield self._member.decompress(chunk, _OUTPUT_SIZE)
+            while self._member.unconsumed_tail and not self._member.eof:
+                yield self._member.decompress(self._member.unconsumed_tail, _OUTPUT_SIZE)
+            chunk = self._member.unused_data if self._member.eof else b""
+
+
+class _Zstd:
+    """Frames of zstd, one behind the other, some of them without data."""
+
+    __slots__ = ("_frame",)
+
+    def __init__(self) -> None:
+        self._frame = self._begin()
+
+    @staticmethod
+    def _begin() -> ZstdDecompressor:
+        return ZstdDecompressor(
+            options={DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG_MAX}
+        )
+
+    @property
+    def whole(self) -> bool:
+        return self._frame.eof
+
+    def inflate(self, chunk: bytes) -> Iterator[bytes]:
+        while chunk:
+            if self._frame.eof:
+                self._frame = self._begin()
+            yield self._frame.decompress(chunk, _OUTPUT_SIZE)
+            while not self._frame.needs_input and not self._frame.eof:
+                yield self._frame.decompress(b"", _OUTPUT_SIZE)
+            chunk = self._frame.unused_data if self._frame.eof else b""

@@ -1,0 +1,259 @@
+"""The loader's hold on its launcher: the one way from a process without network to a client.
+
+`Launcher.start` forks before the archive is opened and before the loader gives up its network; what
+was forked (`launched`) runs one client from a fixed table of calls. Bytes for the client's standard
+input go through a FIFO in a private folder that exists for as long as the launcher does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NoReturn, Self
+
+import rfc8785
+
+from loader.errors import RuntimeAbsentError, RuntimeLoadError, shown
+from loader.limits import KIB, MIB
+from loader.model import strictjson
+from loader.model.fields import Fields
+from loader.runtime import launched
+from loader.runtime.calls import Client
+from loader.runtime.pipes import (
+    PipeClosedError,
+    PipeStalledError,
+    read_frame,
+    write_frame,
+    write_within,
+)
+
+STALL_SECONDS: Final = 600
+"""How long a client may take nothing of its stream: a daemon may unpack while it reads."""
+ANSWER_MARGIN_SECONDS: Final = 30
+"""What the launcher itself gets beyond a call's own time."""
+STDERR_SHOWN_LENGTH: Final = 400
+_HEAD_SIZE_MAX: Final = 4 * KIB
+_STDOUT_SIZE_MAX: Final = 16 * MIB
+_PIPE_SIZE: Final = 1 * MIB
+"""Bytes the kernel holds for us: fewer switches between us and a daemon's client on two cores."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """What one call came to. The client ended by itself, in time, and said no more than it may."""
+
+    call: str
+    status: int
+    stdout: bytes
+    stderr: str
+    """The end of it, escaped and cut: it may repeat an archive's text or control a terminal."""
+    took_all: bool = True
+    """Whether it read its stream to the end."""
+
+
+class Launcher:
+    """A process forked for one client. Use it as a context manager; it ends with the block."""
+
+    __slots__ = ("_answers", "_client", "_folder", "_pid", "_requests", "_stall_seconds")
+
+    def __init__(
+        self, client: Client, *, pid: int, requests: int, answers: int, folder: Path
+    ) -> None:
+        self._client = client
+        self._pid = pid
+        self._requests = requests
+        self._answers = answers
+        self._folder = folder
+        self._stall_seconds: float = STALL_SECONDS
+
+    @classmethod
+    def start(cls, client: Client) -> Self:
+        """Fork the launcher. Call it while this process has one thread and still its network.
+
+        Raises:
+            RuntimeLoadError: no process or folder can be made.
+        """
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="airlock-launcher-"))
+            request_end, requests = os.pipe()
+            answers, answer_end = os.pipe()
+            pid = os.fork()
+        except OSError as e:
+            raise RuntimeLoadError(
+                "the launcher for the runtime's client cannot be started", found=shown(e.strerror)
+            ) from e
+        if pid == 0:
+            launched.serve(client, requests=request_end, answers=answer_end, folder=folder)
+        os.close(request_end)
+        os.close(answer_end)
+        return cls(client, pid=pid, requests=requests, answers=answers, folder=folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def client(self) -> Client:
+        """Whom it runs."""
+        return self._client
+
+    def close(self) -> None:
+        """End the launcher, and a client that still runs."""
+        if self._requests < 0:
+            return
+        os.close(self._requests)
+        os.close(self._answers)
+        self._requests = self._answers = -1
+        deadline = time.monotonic() + ANSWER_MARGIN_SECONDS
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(self._pid, os.WNOHANG) == (0, 0):
+                if time.monotonic() > deadline:
+                    os.kill(self._pid, signal.SIGKILL)
+                    os.waitpid(self._pid, 0)
+                    break
+                time.sleep(0.005)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def run(
+        self,
+        call: str,
+        *operands: str,
+        stdin: Iterable[bytes | memoryview] | None = None,
+    ) -> Completed:
+        """Run the client once and return what came of it, whatever its status.
+
+        Args:
+            call: a name in the client's table.
+            operands: what the table leaves open, in order.
+            stdin: chunks that become its standard input. Where the iterable raises, the client is
+                killed before it sees an end of its input, and the exception goes on.
+
+        Raises:
+            RuntimeAbsentError: the client cannot be started.
+            RuntimeLoadError: it took too long, stalled, or said too much; it is dead by then.
+        """
+        deadline = time.monotonic() + self._client.calls[call].seconds + ANSWER_MARGIN_SECONDS
+        try:
+            write_frame(self._requests, rfc8785.dumps({"call": call, "operands": list(operands)}))
+            if stdin is None:
+                return self._completed(call, deadline=deadline, took_all=True)
+            took_all = self._feed(stdin, call, deadline=deadline)
+            deadline = time.monotonic() + self._client.calls[call].seconds + ANSWER_MARGIN_SECONDS
+            return self._completed(call, deadline=deadline, took_all=took_all)
+        except PipeClosedError as e:
+            self._lost(call, "the launcher ended", e)
+        except PipeStalledError as e:
+            self._lost(call, "the launcher does not answer", e)
+
+    def _feed(self, chunks: Iterable[bytes | memoryview], call: str, *, deadline: float) -> bool:
+        """Stream into the client; tell whether it took everything."""
+        listening = read_frame(self._answers, size_max=_HEAD_SIZE_MAX, deadline=deadline)
+        if listening != launched.LISTENING:
+            self._refused(listening)
+        fifo = os.open(
+            self._folder / launched.FIFO_NAME, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )
+        try:
+            with contextlib.suppress(OSError):
+                # Beyond an unprivileged user's share it stays as it was, and is only slower.
+                fcntl.fcntl(fifo, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+            write_frame(self._requests, launched.WRITING)
+            try:
+                for chunk in chunks:
+                    write_within(fifo, chunk, seconds=self._stall_seconds)
+            except PipeClosedError:
+                write_frame(self._requests, launched.SENT)
+                return False
+            except BaseException as e:
+                # Killed before the FIFO closes: the client must not take our end for the stream's.
+                write_frame(self._requests, launched.ABORT)
+                self._completed(
+                    call, deadline=time.monotonic() + ANSWER_MARGIN_SECONDS, aborted=True
+                )
+                if isinstance(e, PipeStalledError):
+                    raise RuntimeLoadError(
+                        "the runtime's client stopped reading",
+                        where=f"{self._client.name} {call}",
+                        expected=f"at least one read in {self._stall_seconds:.0f} seconds",
+                    ) from e
+                raise
+        finally:
+            os.close(fifo)
+        write_frame(self._requests, launched.SENT)
+        return True
+
+    def _completed(
+        self, call: str, *, deadline: float, took_all: bool = False, aborted: bool = False
+    ) -> Completed:
+        head = read_frame(self._answers, size_max=_HEAD_SIZE_MAX, deadline=deadline)
+        stdout = read_frame(self._answers, size_max=_STDOUT_SIZE_MAX, deadline=deadline)
+        stderr = read_frame(self._answers, size_max=launched.STDERR_SIZE_MAX, deadline=deadline)
+        fields = Fields(
+            strictjson.parse_object(head, what="the launcher's answer", size_max=_HEAD_SIZE_MAX), ""
+        )
+        where = f"{self._client.name} {call}"
+        complaint = _shown_end(stderr)
+        if fields.has("problem"):
+            raise RuntimeAbsentError(
+                fields.text("problem"), where=where, hint=f"looked for {self._client.path}"
+            )
+        completed = Completed(
+            call=call,
+            status=fields.integer("status", minimum=-(2**31)),
+            stdout=stdout,
+            stderr=complaint,
+            took_all=took_all,
+        )
+        if aborted:
+            return completed
+        if fields.optional_text("stopped"):
+            raise RuntimeLoadError(
+                "the runtime's client took too long and was stopped",
+                where=where,
+                expected=f"at most {self._client.calls[call].seconds} seconds",
+                found=complaint,
+            )
+        if fields.value("overflowed") is True and stdout:
+            raise RuntimeLoadError(
+                "the runtime's client says more than can be understood",
+                where=where,
+                expected=f"at most {self._client.calls[call].stdout_size_max} bytes",
+            )
+        return completed
+
+    def _refused(self, head: bytes) -> NoReturn:
+        # A problem comes with two empty frames behind it.
+        for _ in range(2):
+            read_frame(self._answers, size_max=_HEAD_SIZE_MAX)
+        fields = Fields(
+            strictjson.parse_object(head, what="the launcher's answer", size_max=_HEAD_SIZE_MAX), ""
+        )
+        raise RuntimeAbsentError(fields.text("problem"), where=self._client.name)
+
+    def _lost(self, call: str, why: str, error: Exception) -> NoReturn:
+        self.close()
+        raise RuntimeLoadError(why, where=f"{self._client.name} {call}") from error
+
+
+def _shown_end(raw: bytes) -> str:
+    """Return the end of what a client wrote, as text that a terminal and a log survive."""
+    text = raw.decode("utf-8", "replace").strip()
+    if len(text) > STDERR_SHOWN_LENGTH:
+        text = "..." + text[-STDERR_SHOWN_LENGTH:]
+    return shown(text, limit=2 * STDERR_SHOWN_LENGTH)
