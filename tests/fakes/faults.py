@@ -1,7 +1,8 @@
 """Scripted faults: what a server does wrong, for which request, and which time.
 
 A ``Fault`` has a pattern for the target, optionally a method, the times it strikes (counting only
-requests that match, from 1; ``None`` is always), and what it does. The first that strikes wins.
+requests that match, from 1; ``None`` is always), and what it does. Faults are asked in order; the
+first that strikes wins, and those behind it do not count that request.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.fakes import images
+from tests.fakes import demo
 from tests.fakes.content import ContentStore, read_layout
 from tests.fakes.distribution import Distribution, Features
 from tests.fakes.faults import Fault
@@ -248,13 +248,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what.add_argument("--demo", action="store_true", help="serve acme/app:1.0.0, which runs")
     parser.add_argument("--repository", default="acme/app")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--trust", type=Path, help="write what verifies the demo into this folder")
     parser.add_argument("--no-referrers", action="store_true", help="without the referrers API")
     options = parser.parse_args(arguments)
-    if options.demo:
-        store = ContentStore()
-        images.hello_index(store)
-    else:
-        store = read_layout(options.layout)
+    store = demo.build(options.trust) if options.demo else read_layout(options.layout)
     registry = FakeRegistry(
         {options.repository: store},
         features=Features(referrers=not options.no_referrers),

@@ -6,11 +6,13 @@ An ``Entry`` is a leaf with everything that a log ever says about it; ``as_bundl
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Self
 
 from tests.fakes.sigworld import note
 from tests.fakes.sigworld.encoding import Json, b64, jcs
@@ -151,6 +153,22 @@ class Log(ABC):
         """Add leaves that nobody asks about, so that later proofs have another shape."""
         for _ in range(count):
             self.tree.append(b'{"filler":%d}' % self.tree.size)
+
+    def fork(self, size: int | None = None) -> Self:
+        """A second log under the same key that shares only the first ``size`` leaves.
+
+        It begins to differ with the next leaf: what a log does that shows two histories.
+        """
+        size = self.tree.size if size is None else size
+        other = copy.copy(self)
+        other.tree = MerkleTree()
+        for body in self.tree.leaves[:size]:
+            other.tree.append(body)
+        other.tree.append(b'{"forked":true}')
+        other.entries = [
+            replace(entry, log=other) for entry in self.entries if entry.leaf_index < size
+        ]
+        return other
 
     def checkpoint(
         self,

@@ -38,6 +38,7 @@ class World:
         self.rekor1 = RekorV1(f"rekor1.{name}.example")
         self.rekor2 = RekorV2(f"rekor2.{name}.example")
         self.tsa = TimestampAuthority(name, start=self.since)
+        self._ephemeral = 0
 
     def later(self, **delta: float) -> datetime:
         """Move ``at`` forward by ``timedelta(**delta)`` and return it."""
@@ -58,15 +59,19 @@ class World:
         digest: str | None = None,
         at: datetime | None = None,
         ca: CertificateAuthority | None = None,
+        key: Signer | None = None,
         **certificate: Any,  # noqa: ANN401
     ) -> Signer:
-        """A key with a certificate for that identity (a release workflow by default).
+        """A fresh key with a certificate for that identity (a release workflow by default).
 
-        Further keywords go to ``CertificateAuthority.issue``.
+        ``key`` asks for a certificate for a key that is there already. Further keywords go to
+        ``CertificateAuthority.issue``.
         """
         identity = identity or workflow()
         ca = ca or self.ca
-        signer = Signer.make(f"{self.name}/{identity.san!r}", kind, digest=digest)
+        self._ephemeral += 1
+        fresh = f"{self.name}/ephemeral/{self._ephemeral}"
+        signer = key or Signer.make(fresh, kind, digest=digest)
         certificate.setdefault("extensions", identity.extensions)
         issued = ca.issue(
             signer.public, certificate.pop("sans", [identity.san]), at=at or self.at, **certificate

@@ -201,6 +201,22 @@ def test_second_log_promises_nothing_and_knows_no_time(world: World) -> None:
         entry.as_annotation()
 
 
+def test_forked_log_signs_another_history(world: World) -> None:
+    for number in range(3):
+        world.sign(b"%d" % number, world.managed())
+    log = world.rekor1
+    fork = log.fork(6)
+    log.grow(1)
+    fork.grow(log.tree.size - fork.tree.size)
+    assert fork.log_id == log.log_id
+    assert fork.tree.head(6) == log.tree.head(6)
+    assert fork.checkpoint() != log.checkpoint()
+    assert [entry.log for entry in fork.entries] == [fork]
+    heads = both_heads(6, log.tree.size, log.tree.head(6), fork.tree.consistency(6))
+    assert heads == (log.tree.head(6), fork.tree.head())
+    assert heads[1] != log.tree.head()
+
+
 @pytest.mark.parametrize("kind", ["dsse", "intoto-0.0.1", "intoto-0.0.2", "hashedrekord"])
 def test_every_kind_of_entry_binds_its_statement(world: World, kind: str) -> None:
     signer = world.keyless()
@@ -247,6 +263,14 @@ def test_any_lie_can_be_promised() -> None:
     signature = log.sign_promise(b"{}", 1, -5)
     lie = {"body": "e30=", "integratedTime": 1, "logID": log.log_id.hex(), "logIndex": -5}
     check(log.signer, signature, jcs(lie))
+
+
+def test_keyless_keys_are_fresh_unless_one_is_given(world: World) -> None:
+    one, two = world.keyless(), world.keyless()
+    assert one.spki != two.spki
+    again = world.keyless(key=one)
+    assert again.spki == one.spki
+    assert again.certificate != one.certificate
 
 
 # Certificates ----------------------------------------------------------------------------------
