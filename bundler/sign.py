@@ -119,7 +119,7 @@ def _load(raw: bytes, *, path: Path, passphrase: Callable[[], bytes]) -> Signing
             where=str(path),
             expected="a PEM private key, and its passphrase if it has one",
             found=str(e),
-            hint="the passphrase is read from AIRLOCK_PASSPHRASE or COSIGN_PASSWORD, else asked for",
+            hint="its passphrase is read from AIRLOCK_PASSPHRASE or COSIGN_PASSWORD, else asked",
         ) from e
     match key:
         case ec.EllipticCurvePrivateKey() if key.curve.name in _HASH_OF_CURVE:

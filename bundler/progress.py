@@ -1,0 +1,164 @@
+"""How far a run is: bars on a terminal (bytes, rate, time left), quiet lines elsewhere.
+
+Everything here goes to standard error; standard output is for results.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Protocol, Self, TextIO
+
+from bundler.inspect import in_words
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.progress import Progress, TaskID
+
+_QUIET_SECONDS: Final = 30.0
+"""Seconds between two lines where nobody watches a bar."""
+
+
+class Phase(Protocol):
+    """One thing that takes time, counted in bytes. Safe to call from several threads."""
+
+    def expect(self, size: int, /) -> None:
+        """Learn that so many more bytes will have to come."""
+
+    def advance(self, size: int, /) -> None:
+        """Learn that so many more bytes were done."""
+
+    def end(self) -> None:
+        """Learn that nothing more will come."""
+
+
+class Meter(Protocol):
+    """Whoever shows phases to a person."""
+
+    def phase(self, label: str) -> Phase:
+        """Begin a phase."""
+
+    def say(self, line: str) -> None:
+        """Show one line above whatever moves."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
+
+
+def meter(stream: TextIO, *, bars: bool | None = None) -> Meter:
+    """Return the meter that fits where standard error goes; `bars` decides where it is not None."""
+    if bars if bars is not None else stream.isatty():
+        return _Bars(stream)
+    return _Lines(stream)
+
+
+class _Lines:
+    """One line when a phase ends, and one every half minute while it goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def phase(self, label: str) -> Phase:
+        return _LinePhase(self, label)
+
+    def say(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class _LinePhase:
+    def __init__(self, lines: _Lines, label: str) -> None:
+        self._lines = lines
+        self._label = label
+        self._lock = threading.Lock()
+        self._expected = 0
+        self._done = 0
+        self._began = self._said = time.monotonic()
+
+    def expect(self, size: int, /) -> None:
+        with self._lock:
+            self._expected += size
+
+    def advance(self, size: int, /) -> None:
+        with self._lock:
+            self._done += size
+            now = time.monotonic()
+            if now - self._said < _QUIET_SECONDS:
+                return
+            self._said = now
+            line = f"{self._label}: {in_words(self._done)} of {in_words(self._expected)}"
+        self._lines.say(line)
+
+    def end(self) -> None:
+        seconds = max(time.monotonic() - self._began, 1e-6)
+        rate = in_words(int(self._done / seconds))
+        self._lines.say(f"{self._label}: {in_words(self._done)} in {seconds:.1f} s ({rate}/s)")
+
+
+class _Bars:
+    """Bars by `rich`, imported only where somebody watches."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console  # noqa: PLC0415
+        from rich.progress import (  # noqa: PLC0415
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        self._progress: Progress = Progress(
+            TextColumn("{task.description:<10}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Console(file=stream, highlight=False, markup=False),
+        )
+
+    def phase(self, label: str) -> Phase:
+        return _BarPhase(self._progress, self._progress.add_task(label, total=None))
+
+    def say(self, line: str) -> None:
+        self._progress.console.print(line, highlight=False, markup=False)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+class _BarPhase:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+        self._lock = threading.Lock()
+        self._expected = 0
+
+    def expect(self, size: int, /) -> None:
+        with self._lock:
+            self._expected += size
+            self._progress.update(self._task, total=self._expected)
+
+    def advance(self, size: int, /) -> None:
+        self._progress.advance(self._task, size)
+
+    def end(self) -> None:
+        self._progress.stop_task(self._task)
