@@ -184,7 +184,9 @@ def main() -> int:
     )
     MODULES.write_text(listed, encoding="utf-8")
     if arguments.write_list:
-        KEPT_MODULES.write_text(listed, encoding="utf-8")
+        # Our own modules are compared with the tree itself.
+        foreign = [line for line in listed.splitlines() if line.partition(".")[0] != "loader"]
+        KEPT_MODULES.write_text("\n".join(foreign) + "\n", encoding="utf-8")
     seconds = start_seconds()
     archive = pack(version=version)
     unpacked = sum(p.stat().st_size for p in FOLDER.rglob("*") if not p.is_symlink())

@@ -44,7 +44,16 @@ def _no_network_namespace() -> str | None:
 
 
 def _no_frozen() -> str | None:
-    return None if os.access(FROZEN, os.X_OK) else f"no {FROZEN.relative_to(ROOT)}"
+    if not os.access(FROZEN, os.X_OK):
+        return f"no {FROZEN.relative_to(ROOT)}"
+    built_at = FROZEN.stat().st_mtime
+    sources = [
+        *(ROOT / "loader").rglob("*.py"),
+        *(path for path in (ROOT / "trust-roots").rglob("*") if path.is_file()),
+        *(ROOT / name for name in ("build-frozen.spec", "requirements/freeze.txt")),
+    ]
+    newer = [path for path in sources if path.stat().st_mtime > built_at]
+    return f"older than {newer[0].relative_to(ROOT)}" if newer else None
 
 
 def _no_shared() -> str | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -114,6 +116,24 @@ def test_what_the_interpreter_has_compiled_in_is_said() -> None:
 def test_nobody_else_may_write_in_it() -> None:
     loose = [p for p in FOLDER.rglob("*") if not p.is_symlink() and p.stat().st_mode & 0o022]
     assert loose == []
+
+
+def test_the_same_sources_elsewhere_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("LICENSE", "build-frozen.spec", "pyproject.toml", "scripts/freeze.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(tree.ROOT / name, tmp_path / name)
+    for name in ("loader", "trust-roots"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(tree.ROOT / name, tmp_path / name, ignore=ignored)
+    subprocess.run(
+        [str(tree.ROOT / ".cache/frozen-venv/bin/python"), str(tmp_path / "scripts/freeze.py")],
+        check=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+    )
+    sums = (tree.ROOT / "dist" / "SHA256SUMS").read_text(encoding="utf-8")
+    assert (tmp_path / "dist" / "SHA256SUMS").read_text(encoding="utf-8") == sums
 
 
 def test_it_starts_without_environment_and_says_its_version() -> None:
