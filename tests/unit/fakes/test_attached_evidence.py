@@ -16,6 +16,7 @@ from tests.fakes.content import ContentStore, Json, read_layout
 from tests.fakes.images import Image, hello_index
 from tests.fakes.sigworld import statements
 from tests.fakes.sigworld.encoding import unb64
+from tests.fakes.sigworld.signed import Layer
 from tests.fakes.sigworld.world import World
 
 
@@ -241,3 +242,11 @@ def test_other_repository_and_prefix_for_signatures(world: World, image: Image) 
     attach.attach_tag(image, [signed.layer()], store=elsewhere, prefix="p-", docker=True)
     assert list(elsewhere.tags) == [f"p-{image.digest.replace(':', '-')}.sig"]
     assert list(image.store.tags) == ["1.0.0"]
+
+
+def test_bill_of_materials_hangs_under_its_own_tag(image: Image) -> None:
+    document = Layer(media_type="text/spdx", blob=b"SPDXVersion: SPDX-2.3\n")
+    attach.attach_tag(image, [document], "sbom")
+    [layer] = tagged(image.store, ".sbom")["layers"]
+    assert image.store.read(layer["digest"]) == document.blob
+    assert "annotations" not in layer
