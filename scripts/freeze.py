@@ -78,6 +78,8 @@ def strip_interpreter() -> None:
 def add_data(*, version: str, glibc: str) -> None:
     """Put what is data beside the program: trust anchors, the licence, what it was built from."""
     shutil.copytree(ROOT / "trust-roots", FOLDER / "trust-roots")
+    # Where operators look for them, and where the packages do: one copy.
+    (FOLDER / "_internal" / "trust-roots").symlink_to("../trust-roots")
     shutil.copy(ROOT / "LICENSE", FOLDER / "LICENSE")
     built = {
         "version": version,
