@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 ANSWER_SIZE_MAX: Final = 4 * MIB
 """Bytes of a client's answer: ten thousand images' IDs are 720 KB."""
+_IMAGE_ID: Final = re.compile(r"\bsha256:[0-9a-f]{64}\b", re.ASCII)
 LOAD_SECONDS: Final = 7200
 """How long a runtime may unpack after the last byte was sent: 40 GB at 10 MB/s fit."""
 
@@ -99,6 +101,31 @@ class Asker:
                 where=f"{self._name} {call}",
                 found=str(e),
             ) from e
+
+    def load(
+        self, archive: Iterable[bytes | memoryview], *, wanted: str, remove: str = "remove"
+    ) -> None:
+        """Stream an image in. Where the runtime brings another than that, the other one is removed.
+
+        Args:
+            archive: the stream.
+            wanted: the ID of the image that it holds.
+            remove: the client's call that removes an image by its ID.
+
+        Raises:
+            RuntimeLoadError: the client failed.
+        """
+        before = self._ids(self.ask("ids"))
+        completed = self.run("load", stdin=archive)
+        strays = self._ids(completed.stdout.decode("utf-8", "replace")) - before - {wanted}
+        if strays:
+            for stray in strays & self._ids(self.ask("ids")):
+                self.ask(remove, stray)
+        self.said(completed)
+
+    @staticmethod
+    def _ids(answer: str) -> set[str]:
+        return set(_IMAGE_ID.findall(answer))
 
     def agree(self, what: str, *, expected: str, found: str | None) -> tuple[str, str]:
         """Return a fact that the runtime and verified data agree about.

@@ -145,6 +145,7 @@ class Runtime(Protocol):
 class PlatformImage:
     """The one platform that a runtime which runs images is given."""
 
+    platform: Platform
     manifest: ImageManifest
     config: ImageConfig
 
@@ -173,7 +174,9 @@ def only_platform(request: LoadRequest, *, runtime: str) -> PlatformImage:
             where=str(request.reference),
             hint="load --into oci:DIR takes artifacts of any kind",
         )
-    return PlatformImage(manifest=kept.manifest, config=kept.config)
+    return PlatformImage(
+        platform=kept.platform or kept.config.platform, manifest=kept.manifest, config=kept.config
+    )
 
 
 def settle_name(request: LoadRequest, *, current: str | None, wanted: str, runtime: str) -> None:

@@ -27,7 +27,6 @@ class Operand(Enum):
     """A place in a command line that the caller fills."""
 
     DIGEST = "a digest, sha256:…"
-    HEX = "a digest's 64 digits"
     NAME = "a full image reference"
     PLATFORM = "os/architecture[/variant]"
     FILTERS = "one or more containerd filters, name==… or digest==…"
@@ -101,8 +100,6 @@ def _parse(kind: Operand, text: str) -> None:
     match kind:
         case Operand.DIGEST:
             Digest.parse(text)
-        case Operand.HEX:
-            Digest(text)
         case Operand.NAME:
             Reference.parse(text)
         case Operand.PLATFORM:

@@ -8,16 +8,14 @@ anything. The name is set when the daemon has said what it holds.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from loader.errors import RuntimeAbsentError, RuntimeLoadError, shown
-from loader.limits import MIB
 from loader.runtime.archive import docker_archive
-from loader.runtime.asking import LOAD_SECONDS, Asker, put_back_unless_done
+from loader.runtime.asking import ANSWER_SIZE_MAX, LOAD_SECONDS, Asker, put_back_unless_done
 from loader.runtime.base import Receipt, Undo, only_platform, settle_name
 from loader.runtime.calls import Call, Client, Operand
 from loader.runtime.clients import check_client, check_socket, clean_environment, find_client
@@ -31,7 +29,6 @@ NAME: Final = "docker"
 DEFAULT_SOCKET: Final = Path("/var/run/docker.sock")
 _UNIX: Final = "unix://"
 _LAYER_COUNT_MAX: Final = 1024
-_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _ABSENT: Final = "no such image"
 _CONTAINERD_STORE: Final = "io.containerd.snapshotter.v1"
 _INFO: Final = (
@@ -42,7 +39,8 @@ _IMAGE: Final = '{"id":{{json .Id}},"layers":{{json .RootFS.Layers}}}'
 _CALLS: Final = {
     "info": Call(arguments=("info", "--format", _INFO)),
     "ids": Call(
-        arguments=("image", "ls", "--all", "--quiet", "--no-trunc"), stdout_size_max=4 * MIB
+        arguments=("image", "ls", "--all", "--quiet", "--no-trunc"),
+        stdout_size_max=ANSWER_SIZE_MAX,
     ),
     "image": Call(arguments=("image", "inspect", "--format", _IMAGE, Operand.DIGEST)),
     "named": Call(arguments=("image", "inspect", "--format", _IMAGE, Operand.NAME)),
@@ -144,7 +142,7 @@ class Docker:
         undo = Undo(names=naming, brought=() if there else (image_id,))
         with put_back_unless_done(lambda: self._put_back(undo), runtime=NAME):
             if not there:
-                self._bring(chosen, request)
+                self._asker.load(docker_archive(chosen, request.blobs), wanted=image_id)
             read_back = [*self._compare(chosen)]
             for new in naming:
                 self._asker.ask("tag", image_id, new)
@@ -183,17 +181,6 @@ class Docker:
     def _named(self, name: str) -> str | None:
         held = self._held("named", name)
         return None if held is None else held.image_id
-
-    def _bring(self, chosen: PlatformImage, request: LoadRequest) -> None:
-        """Stream the image. Where the daemon brings another than that, the other one is removed."""
-        before = set(self._asker.ask("ids").split())
-        archive = docker_archive(chosen, request.blobs)
-        completed = self._asker.run("load", stdin=archive)
-        claimed = set(_DIGEST.findall(completed.stdout.decode("ascii", "replace")))
-        strays = claimed - before - {str(chosen.config.descriptor.digest)}
-        for stray in strays & set(self._asker.ask("ids").split() if strays else ()):
-            self._asker.ask("remove", stray)
-        self._asker.said(completed)
 
     def _compare(self, chosen: PlatformImage) -> tuple[tuple[str, str], ...]:
         image_id = str(chosen.config.descriptor.digest)
