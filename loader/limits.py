@@ -15,7 +15,7 @@ class Limits:
     """Bounds for one bundle. The defaults are the published ones; tests narrow them."""
 
     statement_size_max: int = 32 * MIB
-    """Bytes of `airlock.json`: 200,000 members at about 150 bytes each fit."""
+    """Bytes of `airlock.json`: 180 for each member, so 186,000 of them."""
     statement_signature_count_max: int = 16
     statement_signature_size_max: int = 1 * MIB
     """A key signature has about 2 KiB, one with certificates and proofs about 12 KiB."""
@@ -49,11 +49,11 @@ class Limits:
     frame_size_max: int = 64 * MIB
     """Bytes that one zstd frame holds."""
     frame_size_min: int = 64 * KIB
-    """Below this a frame is short: setting up a decompressor costs about what so many bytes cost."""
+    """Below this a frame is short: to set up a decompressor costs about what so many bytes do."""
     short_frame_count_max: int = 3
     """One behind the statement, one behind the metadata, the last."""
     metadata_size_max: int = 2 * GIB
-    """Bytes of all small members together: they are read before anybody's signature was seen to hold."""
+    """Bytes of all small members together: they are read before any signature was seen to hold."""
     annotation_count_max: int = 1024
     name_length_max: int = 255
     """Characters of a repository's full name (distribution specification)."""

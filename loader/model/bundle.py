@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 import rfc8785
 
 from loader.digest import Digest
-from loader.errors import FormatError, JsonError, PathError, UnsupportedVersionError, shown
+from loader.errors import (
+    FormatError,
+    JsonError,
+    LimitError,
+    OciError,
+    PathError,
+    UnsupportedVersionError,
+    shown,
+)
 from loader.limits import DEFAULT_LIMITS
 from loader.model import strictjson
 from loader.model.descriptor import OCI_INDEX, Descriptor, Platform
@@ -22,7 +30,7 @@ from loader.model.fields import Fields, format_instant
 from loader.model.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from loader.limits import Limits
@@ -180,7 +188,9 @@ class BundleStatement:
             metadata=metadata,
             layers=layers,
         )
-        if _canonical(statement) != raw:
+        # Lets go of the decoded form first: a long statement is in memory often enough.
+        del document, fields
+        if not _writes(statement, raw):
             raise JsonError(
                 "the statement is not canonical JSON", where=STATEMENT_NAME, expected="RFC 8785"
             )
@@ -221,7 +231,7 @@ class BundleStatement:
             metadata=(*derived, *(_blob(d) for d in metadata)),
             layers=tuple(_blob(d) for d in layers),
         )
-        return cls.parse(_canonical(draft))
+        return cls.parse(b"".join(_canonical(draft)))
 
 
 def blob_name(digest: Digest) -> str:
@@ -245,10 +255,34 @@ def layout_index(images: Sequence[ImageEntry]) -> bytes:
             if evidence.store != "buildkit" and evidence.manifest.digest not in seen:
                 seen.add(evidence.manifest.digest)
                 manifests.append(evidence.manifest.plain())
-    return rfc8785.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests})
+    return _dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests})
 
 
-def _canonical(statement: BundleStatement) -> bytes:
+def _dumps(document: JsonObject) -> bytes:
+    try:
+        return rfc8785.dumps(document)
+    except rfc8785.CanonicalizationError as e:
+        raise LimitError(
+            "a number that canonical JSON cannot write", expected=f"at most {SEQUENCE_MAX}"
+        ) from e
+
+
+def _writes(statement: BundleStatement, raw: bytes) -> bool:
+    """Tell whether these bytes are the statement's canonical form, without making another copy."""
+    at = 0
+    for piece in _canonical(statement):
+        if not raw.startswith(piece, at):
+            return False
+        at += len(piece)
+    return at == len(raw)
+
+
+def _canonical(statement: BundleStatement) -> Iterator[bytes]:
+    """Write the statement as RFC 8785 does, in pieces.
+
+    Members are written here: there may be 200,000 of them, and nothing in their three fields needs
+    an escape. `"members":[]` stands nowhere else: within strings quotes are escaped.
+    """
     document: JsonObject = {
         "schema": SCHEMA,
         "created": format_instant(statement.created),
@@ -265,13 +299,16 @@ def _canonical(statement: BundleStatement) -> bytes:
             }
             for entry in statement.trust
         ],
-        "members": [
-            {"name": member.name, "size": member.size, "sha256": member.digest.hex}
-            for member in statement.members
-        ],
+        "members": [],
         "totals": {"metadata": _total(statement.metadata), "layers": _total(statement.layers)},
     }
-    return rfc8785.dumps(document)
+    head, opening, tail = _dumps(document).partition(b'"members":[')
+    yield head + opening
+    for position, member in enumerate(statement.members):
+        comma = "," if position else ""
+        fields = f'"name":"{member.name}","sha256":"{member.digest.hex}","size":{member.size}'
+        yield f"{comma}{{{fields}}}".encode()
+    yield tail
 
 
 def _image_plain(entry: ImageEntry) -> JsonObject:
@@ -323,11 +360,20 @@ def _channel(fields: Fields) -> tuple[str | None, int | None]:
 
 def _image(fields: Fields, *, limits: Limits) -> ImageEntry:
     fields.only("reference", "image", "platforms", "evidence")
+    reference = Reference.parse(
+        fields.text("reference", length_max=1024), where=fields.at("reference")
+    )
+    image = _descriptor(fields.fields("image"), limits=limits)
+    if reference.digest not in {None, image.digest}:
+        raise OciError(
+            "a reference names another digest than its image has",
+            where=fields.at("reference"),
+            expected=str(image.digest),
+            found=str(reference.digest),
+        )
     return ImageEntry(
-        reference=Reference.parse(
-            fields.text("reference", length_max=1024), where=fields.at("reference")
-        ),
-        image=_descriptor(fields.fields("image"), limits=limits),
+        reference=reference,
+        image=image,
         platforms=tuple(
             _platform(item, limits=limits)
             for item in fields.each("platforms", count_max=limits.layer_count_max)
@@ -379,6 +425,7 @@ def _trust(fields: Fields, *, limits: Limits) -> TrustEntry:
 
 def _descriptor(fields: Fields, *, limits: Limits) -> Descriptor:
     fields.only("mediaType", "digest", "size")
+    fields.integer("size", maximum=SEQUENCE_MAX)
     return Descriptor.parse(fields, where=fields.path, limits=limits)
 
 
@@ -395,11 +442,16 @@ def _members(fields: Fields, *, limits: Limits) -> tuple[tuple[Member, ...], tup
     for name, part in zip(("metadata", "layers"), parts, strict=True):
         total = totals.fields(name)
         total.only("count", "size")
-        if (total.integer("count"), total.integer("size")) != (
+        size = sum(member.size for member in part)
+        if (total.integer("count"), total.integer("size", maximum=SEQUENCE_MAX)) != (
             len(part),
-            sum(member.size for member in part),
+            size,
         ):
-            raise FormatError("the totals do not add up", where=total.path)
+            raise FormatError(
+                "the totals do not add up",
+                where=total.path,
+                expected=f"{len(part)} members of {size} bytes",
+            )
     return parts
 
 
@@ -416,7 +468,7 @@ def _member(fields: Fields) -> Member:
             expected=blob_name(digest),
             found=shown(name),
         )
-    return Member(name=name, size=fields.integer("size"), digest=digest)
+    return Member(name=name, size=fields.integer("size", maximum=SEQUENCE_MAX), digest=digest)
 
 
 def _expect_derived(statement: BundleStatement) -> None:
