@@ -1,0 +1,1 @@
+"""The connected side: fetches images and their evidence, judges them, seals one archive."""
