@@ -1,0 +1,222 @@
+"""The host's memory: what it accepted, and every attempt in a chain.
+
+SQLite with a rollback journal and `synchronous=EXTRA`, written under the lock of `StateFolder`
+alone. A record and the floors that stand after it are one transaction, and the record's hash covers
+both. A second copy of the floors follows it; where the two do not fit together the host refuses to
+go on, because whoever could make it forget could make it go back.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from loader.digest import Digest
+from loader.errors import LocalError, ReadOnlyError, StateError
+from loader.places import Places, open_private_folder
+from loader.state import database
+from loader.state.floors import Copy, Floors, prepare_copy, read_copy
+from loader.state.record import Attempt
+
+if TYPE_CHECKING:
+    from loader.state.lock import StateFolder
+
+
+class Ledger:
+    """The open ledger of a locked state folder. Use it as a context manager."""
+
+    __slots__ = ("_db", "_folder", "floors", "head")
+
+    def __init__(
+        self, db: sqlite3.Connection, folder: StateFolder, *, floors: Floors, head: database.Head
+    ) -> None:
+        self._db = db
+        self._folder = folder
+        self.floors = floors
+        self.head = head
+
+    @classmethod
+    def open(cls, folder: StateFolder, *, at: datetime, loader: str) -> Self:
+        """Open the ledger, or begin it on a host that has neither ledger nor floors.
+
+        A run that was killed between its commit and the second copy is brought to its end.
+
+        Raises:
+            StateError: ledger and second copy are damaged, or do not fit together.
+            LocalError: they cannot be read or written.
+        """
+        path, floors_path = folder.places.ledger, folder.places.floors
+        where = database.shown_path(path)
+        copy = read_copy(folder.fd, floors_path.name, where=database.shown_path(floors_path))
+        database.make_file(folder, path)
+        with database.translated(where):
+            db = database.connect(path, mode="rw")
+        try:
+            with database.translated(where):
+                if database.is_empty(db):
+                    database.expect_never_begun(copy, where=where)
+                    database.begin(db, Attempt(verb="begin", outcome="begun", at=at, loader=loader))
+                database.expect_whole(db, where=where)
+                head, floors = database.read(db, where=where)
+                database.expect_fit(db, head, floors, copy, where=where)
+            ledger = cls(db, folder, floors=floors, head=head)
+            if copy is None or copy.number != head.number:
+                prepare_copy(folder.fd, floors_path, ledger._copy()).publish()
+        except BaseException:
+            db.close()
+            raise
+        return ledger
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._db.close()
+
+    def owned(self, target: str, name: str) -> tuple[Digest, ...]:
+        """Return the images that we put, or were about to put, under this name in this target."""
+        with database.translated(self._where):
+            rows = self._db.execute(
+                "SELECT image FROM intents WHERE target = ? AND name = ?", (target, name)
+            ).fetchall()
+        known = self.floors.loaded.get((target, name))
+        intended = (database.parse_digest(row[0], where=self._where) for row in rows)
+        return tuple(dict.fromkeys((*(() if known is None else (known,)), *intended)))
+
+    def intend(self, target: str, images: Mapping[str, frozenset[Digest]]) -> None:
+        """Write down what a load is about to do, before any runtime is asked.
+
+        Raises:
+            LocalError: it cannot be written.
+        """
+        with database.translated(self._where), self._transaction():
+            for name, digests in images.items():
+                for digest in digests:
+                    self._db.execute(
+                        "INSERT OR IGNORE INTO intents VALUES (?, ?, ?)",
+                        (target, name, str(digest)),
+                    )
+
+    def append(
+        self, attempt: Attempt, *, floors: Floors | None = None, settled: bool = True
+    ) -> tuple[str, ...]:
+        """Add a record, and the floors that stand after it where something was accepted.
+
+        Args:
+            attempt: what to record.
+            floors: the new floors; None leaves them as they are.
+            settled: whether what was intended has been done or undone.
+
+        Returns:
+            What went wrong behind the commit, in words: the second copy could not be renamed. The
+            next run mends it; the attempt stands.
+
+        Raises:
+            LocalError: nothing was recorded, and the floors are as they were.
+        """
+        after = self.floors if floors is None else floors
+        if not after.covers(self.floors):
+            raise StateError("floors would fall", where=self._where)
+        number = self.head.number + 1
+        raw = attempt.encode(number=number, previous=self.head.hash, floors=after.digest)
+        head = database.Head(number=number, hash=Digest.of(raw))
+        with database.translated(self._where), self._transaction():
+            database.insert(self._db, head, raw)
+            database.write_floors(self._db, self.floors, after)
+            if settled:
+                self._db.execute("DELETE FROM intents")
+            # Before the commit: whatever can run out of space does so while all can be undone.
+            copy = Copy(number=head.number, record=head.hash, floors=after)
+            prepared = prepare_copy(self._folder.fd, self._folder.places.floors, copy)
+        self.floors, self.head = after, head
+        try:
+            prepared.publish()
+        except LocalError as e:
+            return (f"{e}; the next run mends it",)
+        return ()
+
+    @property
+    def _where(self) -> str:
+        return database.shown_path(self._folder.places.ledger)
+
+    def _copy(self) -> Copy:
+        return Copy(number=self.head.number, record=self.head.hash, floors=self.floors)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """The floors as somebody sees them who may not write."""
+
+    floors: Floors
+    note: str = ""
+
+
+def look(places: Places) -> Look:
+    """Read the floors without writing anything; a host without state has none.
+
+    A load that was cut off leaves a journal that only a writer may play back: then the second copy
+    speaks, which is whole by itself.
+
+    Raises:
+        StateError: ledger and second copy are damaged, or do not fit together.
+        LocalError: they cannot be read.
+    """
+    try:
+        fd = open_private_folder(places.state, create=False)
+    except FileNotFoundError:
+        return Look(floors=Floors())
+    where = database.shown_path(places.ledger)
+    try:
+        copy = read_copy(fd, places.floors.name, where=database.shown_path(places.floors))
+        if not database.expect_file(fd, places.ledger):
+            database.expect_never_begun(copy, where=where)
+            return Look(floors=Floors())
+        return _look(places, copy, where=where)
+    finally:
+        os.close(fd)
+
+
+def _look(places: Places, copy: Copy | None, *, where: str) -> Look:
+    try:
+        with database.translated(where):
+            db = database.connect(places.ledger, mode="ro")
+            try:
+                if database.is_empty(db):
+                    database.expect_never_begun(copy, where=where)
+                    return Look(floors=Floors())
+                database.expect_whole(db, where=where)
+                head, floors = database.read(db, where=where)
+                database.expect_fit(db, head, floors, copy, where=where)
+            finally:
+                db.close()
+    except ReadOnlyError:
+        journal = places.ledger.with_name(places.ledger.name + "-journal")
+        if copy is None or not journal.exists():
+            raise
+        return Look(
+            floors=copy.floors,
+            note="a load was cut off before; floors are those of the second copy",
+        )
+    return Look(floors=floors)

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loader.digest import Digest
+from loader.errors import (
+    AirlockError,
+    ClockBehindError,
+    ExpiredError,
+    NameRollbackError,
+    ReplayError,
+    RollbackError,
+    UsageError,
+)
+from loader.model.fields import Fields
+from loader.state.admission import Admission, Candidate, CandidateName, consider
+from loader.state.floors import Floors
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+DAY = timedelta(days=1)
+APP = "registry.example/org/app:1"
+IMAGES = tuple(Digest.of(bytes([i])) for i in range(8))
+
+
+def candidate(
+    sequence: int | None = 10,
+    *,
+    channel: str | None = "stable",
+    at: datetime | None = NOW - 30 * DAY,
+    image: int = 0,
+    statement: int | None = None,
+    by_time: bool = True,
+    vouched: bool = True,
+    expires: datetime | None = None,
+    name: str = APP,
+) -> Candidate:
+    return Candidate(
+        statement=Digest.of(f"{channel} {sequence if statement is None else statement}".encode()),
+        channel=channel,
+        sequence=sequence,
+        vouched=vouched,
+        expires=expires,
+        names=(CandidateName(name=name, image=IMAGES[image], at=at, by_time=by_time),),
+        time=at,
+    )
+
+
+def come(
+    given: Candidate,
+    floors: Floors,
+    *,
+    now: datetime = NOW,
+    clock: str = "warn",
+    reason: str | None = None,
+) -> Admission:
+    return consider(given, floors, now=now, clock=clock, allow_downgrade=reason)  # type: ignore[arg-type]
+
+
+AFTER_TEN = come(candidate(10), Floors()).floors
+
+
+def test_the_first_bundle_sets_the_floors() -> None:
+    assert AFTER_TEN.channels["stable"].sequence == 10
+    assert AFTER_TEN.names[APP].at == AFTER_TEN.time == NOW - 30 * DAY
+
+
+@pytest.mark.parametrize(
+    "next_one",
+    [
+        candidate(11),
+        candidate(11, at=NOW - 29 * DAY, image=1),
+        candidate(1, channel="other"),
+        candidate(None, channel=None),
+        candidate(11, at=NOW - 40 * DAY),  # the same image, with an older signature alone
+        candidate(11, at=NOW - 40 * DAY, image=1, name="registry.example/org/app:2"),
+        candidate(11, at=NOW - 40 * DAY, image=1, by_time=False),
+    ],
+    ids=["A104 higher", "newer image", "A104 other channel", "no channel", "same image",
+         "other tag", "policy does not mind"],
+)  # fmt: skip
+def test_what_is_not_older_comes_in(next_one: Candidate) -> None:
+    admission = come(next_one, AFTER_TEN)
+    assert not admission.repeat
+    assert admission.floors.covers(AFTER_TEN)
+
+
+def test_the_same_bundle_again_is_no_rollback() -> None:
+    admission = come(candidate(10), AFTER_TEN)
+    assert admission.repeat
+    assert admission.floors == AFTER_TEN
+
+
+@pytest.mark.parametrize(
+    ("next_one", "kind", "code"),
+    [
+        (candidate(9), RollbackError, "rollback.sequence"),
+        (candidate(10, statement=99), ReplayError, "replay.equivocation"),
+        (candidate(11, at=NOW - 31 * DAY, image=1), NameRollbackError, "rollback.name"),
+        (candidate(11, at=None, image=1), NameRollbackError, "rollback.name"),
+        (candidate(9, vouched=False), RollbackError, "rollback.sequence"),
+    ],
+    ids=["A100", "A102", "A115", "no verified time", "unsigned statement"],
+)
+def test_what_is_older_stays_out(next_one: Candidate, kind: type[AirlockError], code: str) -> None:
+    with pytest.raises(kind) as error:
+        come(next_one, AFTER_TEN)
+    assert (error.value.code, error.value.exit_status) == (code, 16)
+
+
+def test_a_reason_lets_the_older_in_and_lowers_no_floor() -> None:
+    admission = come(candidate(9, at=NOW - 31 * DAY, image=1), AFTER_TEN, reason="1.9 is broken")
+    assert admission.reason == "1.9 is broken"
+    assert len(admission.downgrades) == 2
+    assert admission.floors == AFTER_TEN
+
+
+def test_a_reason_that_was_not_needed_is_not_recorded() -> None:
+    assert come(candidate(11), AFTER_TEN, reason="just in case").reason is None
+
+
+def test_no_reason_lets_in_a_second_bundle_of_one_sequence() -> None:
+    with pytest.raises(ReplayError):
+        come(candidate(10, statement=99), AFTER_TEN, reason="I want it")
+
+
+@pytest.mark.parametrize("reason", ["", "   ", "x" * 501])
+def test_a_reason_is_words(reason: str) -> None:
+    with pytest.raises(UsageError):
+        come(candidate(11), AFTER_TEN, reason=reason)
+
+
+def test_an_unsigned_statement_raises_no_channel() -> None:
+    # Else whoever carries a stick could shut a channel for good: sequence 2^53 - 1, signed by none.
+    floors = come(candidate(2**53 - 1, vouched=False), AFTER_TEN).floors
+    assert floors.channels == AFTER_TEN.channels
+
+
+@pytest.mark.parametrize("year", [1970, 2038, 2100, 9999])
+def test_the_local_clock_raises_nothing(year: int) -> None:
+    now = datetime(year, 1, 20, tzinfo=UTC)
+    admission = come(candidate(11), AFTER_TEN, now=now)
+    assert admission.floors == come(candidate(11), AFTER_TEN).floors
+    assert bool(admission.warnings) == (year == 1970)
+
+
+def test_a_clock_behind_the_floor_is_said_or_refused() -> None:
+    before = NOW - 31 * DAY
+    [said] = come(candidate(11), AFTER_TEN, now=before).warnings
+    assert "set the clock" in said
+    with pytest.raises(ClockBehindError) as error:
+        come(candidate(11), AFTER_TEN, now=before, clock="strict")
+    assert error.value.exit_status == 18
+
+
+@pytest.mark.parametrize(
+    ("now", "expires", "refused"),
+    [
+        (NOW, NOW + DAY, False),
+        (NOW, NOW, False),
+        (NOW, NOW - DAY, True),
+        (datetime(1970, 1, 1, tzinfo=UTC), NOW - 31 * DAY, True),
+        (datetime(1970, 1, 1, tzinfo=UTC), NOW - 29 * DAY, False),
+        (datetime(2100, 1, 1, tzinfo=UTC), NOW + DAY, True),
+    ],
+    ids=["fresh", "last second", "A110", "A111 clock back, floor decides", "A111", "A112"],
+)
+def test_a_bundle_expires_by_the_later_of_clock_and_floor(
+    now: datetime,
+    expires: datetime,
+    refused: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    if not refused:
+        come(candidate(11, expires=expires), AFTER_TEN, now=now)
+        return
+    with pytest.raises(ExpiredError) as error:
+        come(candidate(11, expires=expires), AFTER_TEN, now=now)
+    assert error.value.exit_status == 18
+
+
+def test_sequence_is_looked_at_before_names_and_names_before_expiry() -> None:
+    old = candidate(9, at=NOW - 31 * DAY, image=1, expires=NOW - DAY)
+    with pytest.raises(RollbackError) as error:
+        come(old, AFTER_TEN)
+    assert error.value.code == "rollback.sequence"
+    with pytest.raises(NameRollbackError):
+        come(replace(old, sequence=11), AFTER_TEN)
+
+
+times = st.none() | st.integers(0, 400).map(lambda n: NOW - n * DAY)
+candidates = st.builds(
+    candidate,
+    st.none() | st.integers(1, 6),
+    channel=st.sampled_from(["a", "b"]),
+    at=times,
+    image=st.integers(0, 7),
+    statement=st.none() | st.integers(0, 3),
+    by_time=st.booleans(),
+    vouched=st.booleans(),
+    expires=times,
+    name=st.sampled_from([APP, APP + ".1"]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(candidates, st.booleans(), st.integers(-500, 500)), max_size=12))
+def test_floors_never_fall_whatever_comes(
+    story: list[tuple[Candidate, bool, int]],
+) -> None:
+    floors = Floors()
+    for one, reason, days in story:
+        try:
+            after = come(one, floors, now=NOW + days * DAY, reason="why" if reason else None).floors
+        except AirlockError:
+            continue
+        assert after.covers(floors)
+        assert Floors.parse(Fields(after.plain(), "")) == after
+        floors = after
