@@ -22,7 +22,9 @@ JUDGES = {
     "Staged": ("loader/stage/area.py",),
 }
 # file:function -> witness
-MINTS: set[tuple[str, str]] = set()
+MINTS: set[tuple[str, str]] = {
+    ("loader/stage/area.py:Area.stage", "Staged"),
+}
 
 
 class _Calls(ast.NodeVisitor):
