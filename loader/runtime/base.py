@@ -85,9 +85,11 @@ class Undo:
     """What was there before, so that it can be put back."""
 
     names: Mapping[str, str | None] = field(default_factory=dict)
-    """Each name that we set, with what it pointed to before."""
+    """Each name that we set, with what it pointed to before, in the runtime's own words."""
     brought: tuple[str, ...] = ()
-    """What was not there before: image IDs, or a layout's blobs."""
+    """What was not there before: image IDs, containerd names, or a layout's blobs."""
+    made: bool = False
+    """Whether the layout itself was not there before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,94 @@
+"""`--into TARGET`: which runtime is meant, opened before the loader gives up its network."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from loader.errors import UsageError, shown
+from loader.runtime.containerd import Containerd, containerd_client
+from loader.runtime.docker import Docker, docker_client
+from loader.runtime.launcher import Launcher
+from loader.runtime.oci_layout import OciLayout
+from loader.runtime.podman import Podman, podman_client
+
+if TYPE_CHECKING:
+    from loader.runtime.base import Runtime
+
+TARGETS: Final = "oci:DIR, docker, podman, containerd or containerd:NAMESPACE"
+_FORMS: Final = "one of " + TARGETS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where images go."""
+
+    runtime: Literal["oci", "docker", "podman", "containerd"]
+    argument: str = ""
+    """The layout's folder, or containerd's namespace where one is given."""
+
+    def __str__(self) -> str:
+        return f"{self.runtime}:{self.argument}" if self.argument else self.runtime
+
+
+def parse_target(text: str) -> Target:
+    """Return the target that a command line names.
+
+    Raises:
+        UsageError: no such runtime, or an argument that it does not take.
+    """
+    runtime, colon, argument = text.partition(":")
+    match runtime:
+        case "oci" if argument and "\0" not in argument:
+            return Target(runtime="oci", argument=argument)
+        case "docker" | "podman" if not colon:
+            return Target(runtime=runtime)
+        case "containerd" if bool(colon) == bool(argument):
+            return Target(runtime="containerd", argument=argument)
+        case _:
+            raise UsageError("not a target", where="--into", expected=_FORMS, found=shown(text))
+
+
+@contextlib.contextmanager
+def open_target(
+    target: Target, environment: Mapping[str, str], *, client: Path | None = None
+) -> Iterator[Runtime]:
+    """Give the runtime, with its launcher forked and its daemon seen to answer.
+
+    To be entered while this process has one thread and still its network; the runtime works on
+    when both are gone.
+
+    Args:
+        target: what was asked for.
+        environment: where the runtime's own variables (DOCKER_HOST and so on) are looked up.
+        client: another program than the system's client.
+
+    Raises:
+        RuntimeAbsentError: it is not there.
+        RuntimeLoadError: it cannot be used safely.
+        UsageError: its namespace is not a name.
+    """
+    if target.runtime == "oci":
+        layout = OciLayout(Path(target.argument))
+        layout.probe()
+        yield layout
+        return
+    with contextlib.ExitStack() as stack:
+        runtime: Runtime
+        match target.runtime:
+            case "docker":
+                chosen = docker_client(environment, client=client)
+                runtime = Docker(stack.enter_context(Launcher.start(chosen)))
+            case "podman":
+                chosen = podman_client(environment, client=client)
+                runtime = Podman(stack.enter_context(Launcher.start(chosen)))
+            case "containerd":
+                chosen = containerd_client(
+                    environment, namespace=target.argument or None, client=client
+                )
+                runtime = Containerd(stack.enter_context(Launcher.start(chosen)))
+        runtime.probe()
+        yield runtime
