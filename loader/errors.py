@@ -225,6 +225,11 @@ class PolicyError(RefusedError):
 
     code: ClassVar[str] = "policy.refused"
 
+    reasons: tuple[str, ...] = ()
+    """Every requirement that is not met, in words; the error itself is the first of them."""
+    judgement: object | None = None
+    """The `Judgement` that a report shows, where there is one."""
+
 
 class NoRuleError(PolicyError):
     """No rule of the policy speaks of this image: denied by default."""
@@ -343,6 +348,12 @@ class NoSpaceError(LocalError):
     code: ClassVar[str] = "nospace.disk"
 
 
+class FileTooLargeError(NoSpaceError):
+    """The file system cannot hold a file of that size, however much room it has."""
+
+    code: ClassVar[str] = "nospace.file-size"
+
+
 class ReadOnlyError(LocalError):
     """A folder that must be written is read-only."""
 
@@ -446,3 +457,48 @@ class OutputError(LocalError):
     """The verdict could not be written to where it was to go."""
 
     code: ClassVar[str] = "io.output"
+
+
+# --- the judge: requirements that are not met -------------------------------------------------
+
+
+class EvidenceInvalidError(PolicyError):
+    """Policy asks for evidence; there is some, and none of it verifies."""
+
+    code: ClassVar[str] = "signature.unverified"
+
+
+class EvidenceLimitError(PolicyError):
+    """Policy asks for evidence; what there is exceeds a published limit."""
+
+    code: ClassVar[str] = "limit.evidence"
+
+
+class ConditionError(PolicyError):
+    """The right one said it, but not as policy asks: log, timestamp, annotation or reference."""
+
+    code: ClassVar[str] = "policy.condition"
+
+
+class ScopeError(PolicyError):
+    """Evidence holds for the index where policy asks for the platform, or the other way round."""
+
+    code: ClassVar[str] = "policy.scope"
+
+
+class QuantifierError(PolicyError):
+    """Policy asks for all evidence of a kind to hold, and some does not."""
+
+    code: ClassVar[str] = "policy.quantifier"
+
+
+class EmptyBundleError(PolicyError):
+    """The bundle holds no image at all."""
+
+    code: ClassVar[str] = "policy.empty"
+
+
+class NameTwiceError(PolicyError):
+    """The bundle gives one name to two different images."""
+
+    code: ClassVar[str] = "policy.name-twice"

@@ -68,6 +68,13 @@ _PARAMETERS: Final = {
 }
 
 
+class Writable(Protocol):
+    """Where an archive goes."""
+
+    def write(self, data: memoryview, /) -> int:
+        """Take bytes, perhaps not all of them, and tell how many."""
+
+
 class Progress(Protocol):
     """Whoever shows how far the writer is."""
 
@@ -87,7 +94,7 @@ def write_archive(
     statement: BundleStatement,
     signatures: Sequence[bytes],
     open_blob: Callable[[Digest], BinaryIO],
-    out: BinaryIO,
+    out: Writable,
     *,
     format: Format = "zstd",  # noqa: A002  # the reader's word for it
     progress: Progress | None = None,
@@ -142,6 +149,23 @@ def write_archive(
         archive.close()
         records.finish()
         return Written(size=target.size, digest=whole.digest())
+
+
+def size_max(
+    statement: BundleStatement,
+    signatures: Sequence[bytes],
+    *,
+    format: Format = "zstd",  # noqa: A002  # the reader's word for it
+) -> int:
+    """Return how large the archive may become: what does not shrink grows by a few bytes."""
+    size = tar.archive_size(
+        [
+            len(statement.raw),
+            *map(len, signatures),
+            *(member.size for member in statement.members),
+        ]
+    )
+    return size if format == "plain" else size + size // 256 + 4096
 
 
 def _open(
@@ -241,7 +265,7 @@ class _Checked:
 class _Target:
     """Where the archive's bytes go, counted and hashed."""
 
-    def __init__(self, out: BinaryIO, hashed: _HashThread) -> None:
+    def __init__(self, out: Writable, hashed: _HashThread) -> None:
         self._out = out
         self._hashed = hashed
         self.size = 0

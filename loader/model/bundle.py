@@ -104,6 +104,34 @@ class ImageEntry:
     """What was kept. A single manifest stands here itself; other artifacts have none."""
     evidence: tuple[EvidenceEntry, ...]
 
+    @classmethod
+    def parse(cls, fields: Fields, *, limits: Limits = DEFAULT_LIMITS) -> ImageEntry:
+        """Return the entry that this object writes.
+
+        Raises:
+            FormatError: it is malformed, or its reference names another digest.
+        """
+        return _image(fields, limits=limits)
+
+    def plain(self) -> JsonObject:
+        """Return it as `parse` reads it."""
+        return {
+            "reference": str(self.reference),
+            "image": self.image.plain(),
+            "platforms": [
+                {"platform": str(kept.platform), "manifest": kept.manifest.plain()}
+                for kept in self.platforms
+            ],
+            "evidence": [
+                {
+                    "subject": str(item.subject),
+                    "store": item.store,
+                    "manifest": item.manifest.plain(),
+                }
+                for item in self.evidence
+            ],
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustEntry:
@@ -112,6 +140,23 @@ class TrustEntry:
     anchor: str
     kind: TrustKind
     blobs: tuple[Descriptor, ...]
+
+    @classmethod
+    def parse(cls, fields: Fields, *, limits: Limits = DEFAULT_LIMITS) -> TrustEntry:
+        """Return the entry that this object writes.
+
+        Raises:
+            FormatError: it is malformed.
+        """
+        return _trust(fields, limits=limits)
+
+    def plain(self) -> JsonObject:
+        """Return it as `parse` reads it."""
+        return {
+            "anchor": self.anchor,
+            "kind": self.kind,
+            "blobs": [blob.plain() for blob in self.blobs],
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,11 +224,12 @@ class BundleStatement:
             sequence=sequence,
             expires=fields.instant("expires") if fields.has("expires") else None,
             images=tuple(
-                _image(item, limits=limits)
+                ImageEntry.parse(item, limits=limits)
                 for item in fields.each("images", count_max=limits.image_count_max)
             ),
             trust=tuple(
-                _trust(item, limits=limits) for item in fields.each("trust", count_max=1024)
+                TrustEntry.parse(item, limits=limits)
+                for item in fields.each("trust", count_max=1024)
             ),
             metadata=metadata,
             layers=layers,
@@ -290,15 +336,8 @@ def _canonical(statement: BundleStatement) -> Iterator[bytes]:
         "sequence": statement.sequence,
         "expires": None if statement.expires is None else format_instant(statement.expires),
         "base": None,
-        "images": [_image_plain(entry) for entry in statement.images],
-        "trust": [
-            {
-                "anchor": entry.anchor,
-                "kind": entry.kind,
-                "blobs": [blob.plain() for blob in entry.blobs],
-            }
-            for entry in statement.trust
-        ],
+        "images": [entry.plain() for entry in statement.images],
+        "trust": [entry.plain() for entry in statement.trust],
         "members": [],
         "totals": {"metadata": _total(statement.metadata), "layers": _total(statement.layers)},
     }
@@ -309,21 +348,6 @@ def _canonical(statement: BundleStatement) -> Iterator[bytes]:
         fields = f'"name":"{member.name}","sha256":"{member.digest.hex}","size":{member.size}'
         yield f"{comma}{{{fields}}}".encode()
     yield tail
-
-
-def _image_plain(entry: ImageEntry) -> JsonObject:
-    return {
-        "reference": str(entry.reference),
-        "image": entry.image.plain(),
-        "platforms": [
-            {"platform": str(kept.platform), "manifest": kept.manifest.plain()}
-            for kept in entry.platforms
-        ],
-        "evidence": [
-            {"subject": str(item.subject), "store": item.store, "manifest": item.manifest.plain()}
-            for item in entry.evidence
-        ],
-    }
 
 
 def _total(members: Sequence[Member]) -> JsonObject:
