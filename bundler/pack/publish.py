@@ -227,14 +227,14 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _kind_of(directory: Path, mounts: Path = _MOUNTINFO) -> str:
+def _kind_of(directory: Path) -> str:
     """Return the kind of file system a directory lies on (proc(5), mountinfo)."""
     device = directory.stat().st_dev
     number = f"{os.major(device)}:{os.minor(device)}".encode()
     resolved = os.fsencode(directory.resolve(strict=True))
     by_device = by_place = b""
     longest = -1
-    for row in mounts.read_bytes().splitlines() if mounts.exists() else ():
+    for row in _MOUNTINFO.read_bytes().splitlines() if _MOUNTINFO.exists() else ():
         fields, _, rest = row.partition(b" - ")
         parts = fields.split(b" ")
         kind = rest.split(b" ")[0]
