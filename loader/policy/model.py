@@ -5,22 +5,32 @@ Default deny: an image that no block matches, and one whose blocks require nothi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from loader.digest import Digest
-from loader.errors import PolicyFileError
+from loader.errors import PolicyFileError, shown
 from loader.limits import DEFAULT_LIMITS
 from loader.policy import reading, toml
-from loader.policy.rules import AnchorFile, ClockRule, ImagePolicy
+from loader.policy.patterns import Exact, Regexp
+from loader.policy.rules import (
+    CertificateSpeaker,
+    ClockRule,
+    ImagePolicy,
+    KeySpeaker,
+)
+from loader.trust.anchors import AnchorFile, AnchorUse
 
 if TYPE_CHECKING:
     from loader.limits import Limits
     from loader.model.reference import Reference
-    from loader.policy.rules import AnchorUse, ImageRule
+    from loader.policy.patterns import TextPattern
+    from loader.policy.rules import ImageRule
     from loader.policy.toml import Table
 
 SCHEMA: Final = 1
+_REGEXP_SIGNS: Final = re.compile(r"\.\*|\.\+|\\\.|\[[^\]]*\][*+]|^\^|\$$")
 _CLOCKS: Final[dict[str, ClockRule]] = {"warn": "warn", "strict": "strict"}
 
 
@@ -66,7 +76,7 @@ class Policy:
             clock = time.word("clock", _CLOCKS)
         anchors = reading.read_anchors(table.table("anchor")) if table.has("anchor") else ()
         rules = reading.read_rules(table)
-        uses = reading.uses_of(rules)
+        uses = _uses_of(rules)
         _expect_kinds(anchors, uses)
         return cls(
             raw=raw,
@@ -75,7 +85,7 @@ class Policy:
             anchors=anchors,
             uses=uses,
             clock=clock,
-            warnings=(*reading.warnings_of(rules), *_unused(anchors, uses)),
+            warnings=(*_warnings_of(rules), *_unused(anchors, uses)),
         )
 
     @property
@@ -104,3 +114,41 @@ def _unused(anchors: tuple[AnchorFile, ...], uses: tuple[AnchorUse, ...]) -> tup
         for anchor in anchors
         if anchor.name not in used
     )
+
+
+def _uses_of(rules: tuple[ImageRule, ...]) -> tuple[AnchorUse, ...]:
+    """Return every anchor that a rule refers to, each once."""
+    uses: dict[AnchorUse, None] = {}
+    for rule in rules:
+        for requirement in rule.require:
+            where = requirement.said.where
+            for speaker in requirement.said.speakers:
+                if isinstance(speaker, KeySpeaker):
+                    uses[AnchorUse(name=speaker.key, kind="key", where=where)] = None
+                if speaker.trusted_root is not None:
+                    use = AnchorUse(name=speaker.trusted_root, kind="trusted-root", where=where)
+                    uses[use] = None
+    return tuple(uses)
+
+
+def _warnings_of(rules: tuple[ImageRule, ...]) -> tuple[str, ...]:
+    """Return what is allowed and perhaps not meant: lone dots, patterns written as literals."""
+    found: list[str] = []
+    for rule in rules:
+        for requirement in rule.require:
+            where = requirement.said.where
+            for speaker in requirement.said.speakers:
+                if isinstance(speaker, CertificateSpeaker):
+                    for pattern in (speaker.identity, speaker.issuer):
+                        found.extend(_pattern_warnings(pattern, where=where))
+    return tuple(dict.fromkeys(found))
+
+
+def _pattern_warnings(pattern: TextPattern, *, where: str) -> tuple[str, ...]:
+    match pattern:
+        case Regexp():
+            return pattern.warnings(where=where)
+        case Exact(text=text) if _REGEXP_SIGNS.search(text) is not None:
+            return (f"{where}: {shown(text)} is compared letter by letter; -regexp is another key",)
+        case Exact():
+            return ()

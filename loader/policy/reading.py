@@ -10,8 +10,6 @@ from loader.errors import PolicyFileError, shown
 from loader.policy.patterns import Exact, Glob, Regexp, TextPattern
 from loader.policy.rules import (
     WORKFLOW_EXTENSIONS,
-    AnchorFile,
-    AnchorUse,
     BundleSignatureClaim,
     CertificateSpeaker,
     ImageRule,
@@ -19,10 +17,10 @@ from loader.policy.rules import (
     Said,
     SignatureClaim,
 )
+from loader.trust.anchors import AnchorFile, is_file
 
 if TYPE_CHECKING:
     from loader.policy.rules import (
-        AnchorKind,
         LogNeed,
         NameRule,
         Quantifier,
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
         TagRule,
     )
     from loader.policy.toml import Table
+    from loader.trust.anchors import AnchorKind
 
 RULE_COUNT_MAX: Final = 1000
 REQUIREMENT_COUNT_MAX: Final = 100
@@ -41,7 +40,6 @@ THRESHOLD_MAX: Final = 64
 AUTHORITY_COUNT_MAX: Final = 8
 
 _ANCHOR_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
-_REGEXP_SIGNS: Final = re.compile(r"\.\*|\.\+|\\\.|\[[^\]]*\][*+]|^\^|\$$")
 
 _LOGS: Final[dict[str, LogNeed]] = {"none": "none", "promise": "promise", "proof": "proof"}
 _QUANTIFIERS: Final[dict[str, Quantifier]] = {"any": "any", "all": "all"}
@@ -370,11 +368,6 @@ def _pattern(table: Table, name: str) -> TextPattern:
     return Exact(text=exact or "")
 
 
-def is_file(name: str) -> bool:
-    """Tell whether an anchor is named by a file's path instead of by a name."""
-    return "/" in name or name.endswith((".pub", ".pem", ".json", ".jsonl"))
-
-
 def _expect_anchor_name(name: str, *, where: str, endings: tuple[str, ...]) -> None:
     if is_file(name) and ("/" in name or name.endswith(endings)):
         return
@@ -412,41 +405,3 @@ def read_anchors(table: Table) -> tuple[AnchorFile, ...]:
             )
         anchors.append(AnchorFile(name=name, kind=kinds[0], file=item.text(kinds[0])))
     return tuple(anchors)
-
-
-def uses_of(rules: tuple[ImageRule, ...]) -> tuple[AnchorUse, ...]:
-    """Return every anchor that a rule refers to, each once."""
-    uses: dict[AnchorUse, None] = {}
-    for rule in rules:
-        for requirement in rule.require:
-            where = requirement.said.where
-            for speaker in requirement.said.speakers:
-                if isinstance(speaker, KeySpeaker):
-                    uses[AnchorUse(name=speaker.key, kind="key", where=where)] = None
-                if speaker.trusted_root is not None:
-                    use = AnchorUse(name=speaker.trusted_root, kind="trusted-root", where=where)
-                    uses[use] = None
-    return tuple(uses)
-
-
-def warnings_of(rules: tuple[ImageRule, ...]) -> tuple[str, ...]:
-    """Return what is allowed and perhaps not meant: lone dots, patterns written as literals."""
-    found: list[str] = []
-    for rule in rules:
-        for requirement in rule.require:
-            where = requirement.said.where
-            for speaker in requirement.said.speakers:
-                if isinstance(speaker, CertificateSpeaker):
-                    for pattern in (speaker.identity, speaker.issuer):
-                        found.extend(_pattern_warnings(pattern, where=where))
-    return tuple(dict.fromkeys(found))
-
-
-def _pattern_warnings(pattern: TextPattern, *, where: str) -> tuple[str, ...]:
-    match pattern:
-        case Regexp():
-            return pattern.warnings(where=where)
-        case Exact(text=text) if _REGEXP_SIGNS.search(text) is not None:
-            return (f"{where}: {shown(text)} is compared letter by letter; -regexp is another key",)
-        case Exact():
-            return ()

@@ -10,7 +10,7 @@ A new claim is a new class in the union `Requirement`; every `match` over it end
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ NameRule = Literal["vouched", "as-packed"]
 RollbackRule = Literal["time", "log-index", "none"]
 TagRule = Literal["ours-only", "any"]
 ClockRule = Literal["warn", "strict"]
-AnchorKind = Literal["trusted-root", "key"]
 
 WORKFLOW_EXTENSIONS: Final = {
     "trigger": ("2", "20"),
@@ -173,21 +172,3 @@ class ImagePolicy:
         """`any` only where a block says so and none says `ours-only`."""
         said = {rule.tags for rule in self.rules}
         return "any" if "any" in said and "ours-only" not in said else "ours-only"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnchorFile:
-    """An anchor that the policy describes itself: a file, relative to the policy's folder."""
-
-    name: str
-    kind: AnchorKind
-    file: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnchorUse:
-    """A name that a requirement refers to, as what, and where it does."""
-
-    name: str
-    kind: AnchorKind
-    where: str = field(compare=False)

@@ -23,6 +23,7 @@ JUDGES = {
 }
 # file:function -> witness
 MINTS: set[tuple[str, str]] = {
+    ("loader/policy/decide.py:decide", "Authorized"),
     ("loader/stage/area.py:Area.stage", "Staged"),
 }
 

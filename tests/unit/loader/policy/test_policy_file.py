@@ -7,12 +7,12 @@ from loader.limits import Limits
 from loader.model.reference import Reference
 from loader.policy.model import Policy
 from loader.policy.rules import (
-    AnchorUse,
     BundleSignatureClaim,
     CertificateSpeaker,
     KeySpeaker,
     SignatureClaim,
 )
+from loader.trust.anchors import AnchorUse
 
 KEY = """
 schema = 1

@@ -1,0 +1,343 @@
+"""(facts, policy) → Authorized, or a refusal that lists every requirement that is not met.
+
+Pure: no I/O, no clock, no cryptography. Only evidence that came to the stage `counts` counts, for
+each platform by itself; everything else is reported with the check that it failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, assert_never
+
+from loader._seal import SEAL
+from loader.errors import (
+    ConditionError,
+    DeniedError,
+    EmptyBundleError,
+    EvidenceInvalidError,
+    EvidenceLimitError,
+    ExpiredError,
+    IdentityError,
+    NameTwiceError,
+    NoEvidenceError,
+    NoRuleError,
+    PolicyError,
+    QuantifierError,
+    ScopeError,
+    ThresholdError,
+    UnvouchedNameError,
+    shown,
+)
+from loader.policy.facts import (
+    STAGES,
+    BundleClaims,
+    ClaimResult,
+    ImageJudgement,
+    Judgement,
+    Problem,
+)
+from loader.policy.names import vouch
+from loader.policy.rules import BundleSignatureClaim, SignatureClaim, in_words
+from loader.witness import Authorized
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from loader.digest import Digest
+    from loader.graph import KeptManifest
+    from loader.model.bundle import BundleStatement
+    from loader.policy.facts import Considered, ImageFacts, Piece, TrustNote, Weighed
+    from loader.policy.rules import Requirement, Scope
+
+ORDER: Final[tuple[type[PolicyError], ...]] = (
+    EvidenceLimitError,
+    EvidenceInvalidError,
+    NoRuleError,
+    NoEvidenceError,
+    IdentityError,
+    EmptyBundleError,
+    NameTwiceError,
+    ConditionError,
+    ScopeError,
+    QuantifierError,
+    ThresholdError,
+    UnvouchedNameError,
+    DeniedError,
+    ExpiredError,
+)
+"""The first of these that applies decides the exit status: the order of DESIGN §6."""
+_BY_CODE: Final = {error.code: error for error in ORDER}
+_FOUND_MAX: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Item:
+    """One piece of evidence as one requirement sees it."""
+
+    piece: Piece
+    weighed: Weighed
+
+    def speaks_of(self, digests: frozenset[Digest]) -> bool:
+        subjects = self.weighed.subjects or self.piece.subjects
+        return bool(subjects & digests)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """What a requirement must be met for: each kept manifest, or the statement as a whole."""
+
+    words: str
+    digests: frozenset[Digest] | None
+    """Digests that evidence may speak of to count here; None where everything speaks of it."""
+
+    def takes(self, item: _Item) -> bool:
+        return self.digests is None or item.speaks_of(self.digests)
+
+
+def claims_of_statement(
+    requirements: Sequence[BundleSignatureClaim], considered: Sequence[Considered]
+) -> tuple[ClaimResult, ...]:
+    """Return what became of each requirement on the statement's signatures."""
+    target = _Target(words="the bundle statement", digests=None)
+    return tuple(
+        _result(requirement, _items(considered, position), (target,))
+        for position, requirement in enumerate(requirements)
+    )
+
+
+def claims_of_image(facts: ImageFacts, bundle: BundleClaims) -> tuple[ClaimResult, ...]:
+    """Return what became of each requirement on an image."""
+    results: list[ClaimResult] = []
+    position = 0
+    for requirement in facts.policy.require:
+        match requirement:
+            case BundleSignatureClaim():
+                result = bundle.result_of(requirement)
+                if result is not None:
+                    results.append(result)
+                else:  # nobody judged it: that must not look like a requirement that was met
+                    results.append(_result(requirement, (), (_Target(words="", digests=None),)))
+            case SignatureClaim():
+                items = _items(facts.considered, position)
+                position += 1
+                targets = tuple(
+                    _Target(words=_words(kept), digests=_in_scope(kept, requirement.scope))
+                    for kept in facts.graph.kept
+                )
+                results.append(_result(requirement, items, targets))
+            case _:
+                assert_never(requirement)
+    return tuple(results)
+
+
+def _items(considered: Sequence[Considered], position: int) -> tuple[_Item, ...]:
+    return tuple(
+        _Item(piece=one.piece, weighed=one.weighed[position])
+        for one in considered
+        if one.weighed and one.weighed[position].stage != "absent"
+    )
+
+
+def _words(kept: KeptManifest) -> str:
+    return str(kept.platform or kept.digest.short)
+
+
+def _in_scope(kept: KeptManifest, scope: Scope) -> frozenset[Digest]:
+    """Return the digests that evidence may speak of, to count for this manifest.
+
+    An image without an index is its own top: there `index` and `platform` are the same.
+    """
+    match scope:
+        case "index":
+            return kept.listed_by or frozenset({kept.digest})
+        case "platform":
+            return frozenset({kept.digest})
+        case "either":
+            return kept.listed_by | {kept.digest}
+        case _:
+            assert_never(scope)
+
+
+def _result(
+    requirement: Requirement, items: Sequence[_Item], targets: Sequence[_Target]
+) -> ClaimResult:
+    counting: dict[_Item, None] = {}
+    problem: Problem | None = None
+    for target in targets:
+        here = [item for item in items if item.weighed.stage == "counts" and target.takes(item)]
+        counting |= dict.fromkeys(here)
+        if len(_distinct(here)) < requirement.said.threshold and problem is None:
+            problem = _unmet(requirement, items, target, here)
+    if not targets:
+        problem = Problem(code=NoEvidenceError.code, message="there is nothing to be signed")
+    failing = [item for item in items if item.weighed.stage != "counts"]
+    if problem is None and requirement.said.quantifier == "all" and failing:
+        problem = Problem(
+            code=QuantifierError.code,
+            message=f"policy wants every {requirement.claim} to hold, and some does not",
+            where=requirement.said.where,
+            found=f"{len(failing)} of {len(items)}: {_why(failing)}",
+        )
+    chosen = sorted(counting, key=lambda item: item.weighed.at, reverse=True)
+    return ClaimResult(
+        requirement=requirement,
+        claim=requirement.claim,
+        words=in_words(requirement),
+        holds="met" if problem is None else "unmet",
+        who=tuple(dict.fromkeys(i.weighed.who.words for i in chosen if i.weighed.who is not None)),
+        at=tuple(sorted({at for item in chosen for at in item.weighed.at}, reverse=True)),
+        evidence=tuple(dict.fromkeys(i.piece.blob for i in chosen if i.piece.blob is not None)),
+        positions=tuple(dict.fromkeys(p for item in chosen for p in item.weighed.positions)),
+        problem=problem,
+    )
+
+
+def _distinct(items: Sequence[_Item]) -> frozenset[str]:
+    """Return the identities that spoke: two signatures by one key are one voice (THREATS T23)."""
+    return frozenset(item.weighed.who.distinct for item in items if item.weighed.who is not None)
+
+
+def _why(items: Sequence[_Item]) -> str:
+    """Return the first few different reasons."""
+    reasons = dict.fromkeys(str(i.weighed.problem) for i in items if i.weighed.problem is not None)
+    return "; ".join(list(reasons)[:_FOUND_MAX])
+
+
+def _unmet(
+    requirement: Requirement, items: Sequence[_Item], target: _Target, counting: Sequence[_Item]
+) -> Problem:
+    """Say why a requirement is not met for this target, after the evidence that came furthest."""
+    where, claim = requirement.said.where, requirement.claim
+    if counting:
+        return Problem(
+            code=ThresholdError.code,
+            message=f"too few distinct identities made the claim {claim} for {target.words}",
+            where=where,
+            expected=str(requirement.said.threshold),
+            found=str(len(_distinct(counting))),
+        )
+    here = [item for item in items if target.takes(item)]
+    if any(item.weighed.stage == "counts" for item in items) and not here:
+        return Problem(
+            code=ScopeError.code,
+            message=f"the claim {claim} is not made for {target.words}, but for something else",
+            where=where,
+            expected=_scope_words(requirement),
+            found=_spoken_of(items),
+            hint='`scope = "either"` takes evidence on the index and on the platform',
+        )
+    if not here:
+        return Problem(
+            code=NoEvidenceError.code,
+            message=f"there is no evidence for the claim {claim} on {target.words}",
+            where=where,
+            expected=in_words(requirement),
+            hint="pack the image again once it is signed"
+            if isinstance(requirement, SignatureClaim)
+            else "sign the bundle when it is packed: `airlock pack --sign-key`",
+        )
+    furthest = max(here, key=lambda item: STAGES.index(item.weighed.stage))
+    best = [item for item in here if item.weighed.stage == furthest.weighed.stage]
+    error, message = _AFTER[furthest.weighed.stage]
+    hint = next((i.weighed.problem.hint for i in best if i.weighed.problem), "")
+    return Problem(
+        code=error.code,
+        message=f"{message.format(claim=claim)}, on {target.words}",
+        where=where,
+        expected=in_words(requirement),
+        found=_why(best),
+        hint=hint,
+    )
+
+
+_AFTER: Final[dict[str, tuple[type[PolicyError], str]]] = {
+    "limit": (EvidenceLimitError, "the evidence for the claim {claim} exceeds a limit"),
+    "signature": (EvidenceInvalidError, "there is evidence for the claim {claim}; none verifies"),
+    "identity": (IdentityError, "the claim {claim} is verified, and not by whom policy names"),
+    "condition": (ConditionError, "the claim {claim} is not recorded as policy asks"),
+}
+
+
+def _scope_words(requirement: Requirement) -> str:
+    return f"scope {requirement.scope}" if isinstance(requirement, SignatureClaim) else ""
+
+
+def _spoken_of(items: Sequence[_Item]) -> str:
+    digests = dict.fromkeys(str(d) for item in items for d in sorted(item.weighed.subjects))
+    return ", ".join(list(digests)[:_FOUND_MAX])
+
+
+def judge_image(facts: ImageFacts, bundle: BundleClaims) -> ImageJudgement:
+    """Return what the judge says of one image: every claim, met or not, and its name."""
+    return ImageJudgement(
+        entry=facts.entry,
+        graph=facts.graph,
+        policy=facts.policy,
+        name=vouch(facts, bundle),
+        claims=claims_of_image(facts, bundle),
+        considered=facts.considered,
+    )
+
+
+def decide(
+    statement: BundleStatement,
+    bundle: BundleClaims,
+    images: Sequence[ImageJudgement],
+    *,
+    trust: tuple[TrustNote, ...],
+    reference_time: datetime | None,
+) -> Authorized[Judgement]:
+    """Allow the bundle if every requirement on every image is met and every name vouched for.
+
+    Raises:
+        PolicyError: something is not; its class is that of the first check that failed in the order
+            of DESIGN §6, `reasons` lists everything, `judgement` shows it.
+    """
+    problems = [(str(i.entry.reference), problem) for i in images for problem in i.problems]
+    problems += [
+        (str(image.entry.reference), no_rule(image.entry.reference.name))
+        for image in images
+        if not image.policy.require
+    ]
+    if not images:
+        problems.append(("", Problem(code=EmptyBundleError.code, message="there is no image")))
+    judgement = Judgement(
+        statement=statement,
+        bundle=bundle,
+        images=tuple(images),
+        trust=trust,
+        reference_time=reference_time,
+        problems=tuple(problems),
+    )
+    if problems:
+        raise refusal(judgement)
+    return Authorized(judgement, SEAL)
+
+
+def no_rule(name: str) -> Problem:
+    """Return the problem of an image that no rule accepts."""
+    return Problem(
+        code=NoRuleError.code,
+        message="no rule of the policy accepts this image",
+        expected=f"an [[image]] block whose `match` fits {shown(name)}, with a requirement",
+    )
+
+
+def refusal(judgement: Judgement) -> PolicyError:
+    """Return the error for a judgement with problems: the first by order, listing all."""
+    codes = [error.code for error in ORDER]
+    place, first = min(judgement.problems, key=lambda item: codes.index(item[1].code))
+    many = len(judgement.problems)
+    error = _BY_CODE[first.code](
+        first.message + (f" (and {many - 1} more)" if many > 1 else ""),
+        where=place,
+        expected=first.expected,
+        found=first.found,
+        hint=first.hint,
+    )
+    error.reasons = tuple(
+        f"{where}: {problem}" if where else str(problem) for where, problem in judgement.problems
+    )
+    error.judgement = judgement
+    return error

@@ -1,0 +1,255 @@
+"""What the judge found out and what it says of it: light values, without the evidence itself.
+
+    Piece       one piece of evidence: where it lay, what it is
+    Weighed     what one requirement makes of one piece: how far it came, who said it, when
+    ClaimResult what became of one requirement for one image
+    Judgement   all of it, for one bundle
+
+Evidence is read one piece at a time (an attestation may have 32 MiB), weighed against every
+requirement while it is in memory, and then let go; only these values remain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from loader.digest import Digest
+    from loader.errors import AirlockError
+    from loader.graph import ImageGraph
+    from loader.model.bundle import BundleStatement, ImageEntry, Store, TrustKind
+    from loader.model.reference import Reference
+    from loader.policy.rules import ImagePolicy, Requirement
+
+Stage = Literal["absent", "limit", "signature", "identity", "condition", "counts"]
+"""How far a piece of evidence came: each word is the check it failed, the last that it failed none.
+
+`absent`: it is evidence of another kind. `signature`: it does not verify under the anchor that the
+requirement names. `identity`: it verifies, and somebody else said it. `condition`: the right one
+said it, but log, timestamps, annotations or reference are not as required.
+"""
+STAGES: Final[tuple[Stage, ...]] = (
+    "absent",
+    "limit",
+    "signature",
+    "identity",
+    "condition",
+    "counts",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Why something was not accepted, in the parts of an error."""
+
+    code: str
+    message: str
+    where: str = ""
+    expected: str = ""
+    found: str = ""
+    hint: str = ""
+
+    @classmethod
+    def of(cls, error: AirlockError) -> Problem:
+        """Return an error's parts."""
+        return cls(
+            code=error.code,
+            message=error.message,
+            where=error.where,
+            expected=error.expected,
+            found=error.found,
+            hint=error.hint,
+        )
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        parts += [f"expected {self.expected}"] if self.expected else []
+        parts += [f"found {self.found}"] if self.found else []
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """One piece of evidence. `subjects` is what it says it speaks of, of this image's digests."""
+
+    store: Store | Literal["statement"]
+    manifest: Digest | None
+    blob: Digest | None
+    what: str
+    """In words: "cosign signature", "attestation of https://spdx.dev/Document"."""
+    subjects: frozenset[Digest]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Who:
+    """Somebody who said something. `distinct` is what a threshold counts."""
+
+    distinct: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPosition:
+    """Where a log holds an entry; the floor of `rollback = "log-index"` compares these."""
+
+    signer: str
+    """`Who.distinct`."""
+    log: str
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedName:
+    """A name that verified evidence of somebody whom the policy names gives to an image."""
+
+    repository: str
+    tag: str
+    how: Literal["docker-reference", "subject-name"]
+    who: str
+    subjects: frozenset[Digest]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """What one requirement makes of one piece of evidence."""
+
+    stage: Stage
+    problem: Problem | None
+    who: Who | None = None
+    subjects: frozenset[Digest] = frozenset()
+    """Digests of this image that it verifiably speaks of; empty where it does not verify."""
+    at: tuple[datetime, ...] = ()
+    positions: tuple[LogPosition, ...] = ()
+    names: tuple[SignedName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Considered:
+    """One piece of evidence and, requirement by requirement, why it counted or did not."""
+
+    piece: Piece
+    weighed: tuple[Weighed, ...]
+    """In the order of the image's requirements that are about evidence on images."""
+    problem: Problem | None = None
+    """What kept it from being looked at: unreadable, unsigned, about another image."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether some requirement counts it."""
+        return any(one.stage == "counts" for one in self.weighed)
+
+    @property
+    def why_not(self) -> Problem | None:
+        """The reason that it counts for nothing, the one of the furthest check it came to."""
+        if self.counts:
+            return None
+        reasons = [one for one in self.weighed if one.problem is not None]
+        if not reasons:
+            return self.problem
+        return max(reasons, key=lambda one: STAGES.index(one.stage)).problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimResult:
+    """What became of one requirement."""
+
+    requirement: Requirement
+    claim: str
+    words: str
+    """The requirement as a person would say it."""
+    holds: Literal["met", "unmet"]
+    who: tuple[str, ...]
+    at: tuple[datetime, ...]
+    evidence: tuple[Digest, ...]
+    """Blobs of the evidence that counts."""
+    positions: tuple[LogPosition, ...] = ()
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VouchedName:
+    """The name that an image is loaded under, and who says so."""
+
+    reference: Reference
+    how: Literal["bundle-signature", "docker-reference", "subject-name", "as-packed", "nobody"]
+    by: str
+    """In words."""
+    said: tuple[str, ...]
+    """Every name that verified evidence gives to this image, also other ones."""
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleClaims:
+    """What was found out about the statement before any other member was read."""
+
+    results: tuple[ClaimResult, ...]
+    considered: tuple[Considered, ...]
+
+    def result_of(self, requirement: Requirement) -> ClaimResult | None:
+        """Return what became of this requirement."""
+        return next((one for one in self.results if one.requirement == requirement), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    """One image with everything that was found out about it."""
+
+    entry: ImageEntry
+    graph: ImageGraph
+    policy: ImagePolicy
+    considered: tuple[Considered, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageJudgement:
+    """What the judge says of one image."""
+
+    entry: ImageEntry
+    graph: ImageGraph
+    policy: ImagePolicy
+    name: VouchedName
+    claims: tuple[ClaimResult, ...]
+    considered: tuple[Considered, ...]
+
+    @property
+    def at(self) -> datetime | None:
+        """The newest verified time among what counts: the floor of this name."""
+        return max((at for claim in self.claims for at in claim.at), default=None)
+
+    @property
+    def positions(self) -> tuple[LogPosition, ...]:
+        """Where logs hold what counts: the floor of `rollback = "log-index"`."""
+        return tuple(dict.fromkeys(p for claim in self.claims for p in claim.positions))
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that keeps this image from being loaded."""
+        found = [claim.problem for claim in self.claims]
+        return tuple(p for p in (*found, self.name.problem) if p is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustNote:
+    """Trust material of the bundle beside the pinned one. Nothing is ever judged by it."""
+
+    anchor: str
+    kind: TrustKind
+    holds: Literal["matches", "differs", "not-pinned"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What the judge says of a bundle: every claim of every image, met or not."""
+
+    statement: BundleStatement
+    bundle: BundleClaims
+    images: tuple[ImageJudgement, ...]
+    trust: tuple[TrustNote, ...]
+    reference_time: datetime | None
+    """The newest verified time in the bundle: the world is at least this old (decision 9)."""
+    problems: tuple[tuple[str, Problem], ...]
+    """Every unmet requirement, each with the image it is about; empty where all is met."""

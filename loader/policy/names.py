@@ -1,0 +1,116 @@
+"""Names that verified evidence gives to an image (DESIGN §4, decision 11).
+
+A signature over a digest says nothing about the name beside it. A courier who may write the
+statement could call a genuine `org/demo@old` `org/scanner:v2`, and every signature would hold. So
+a name counts only where somebody whom the policy names for this image has signed it:
+
+    a bundle signature        the whole name, tag included
+    docker-reference          the repository; the tag where it holds one
+    an in-toto subject's name the repository; the tag where it holds one
+
+Otherwise the policy must say `name = "as-packed"`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from loader.errors import OciError, UnvouchedNameError, shown
+from loader.model.reference import Reference
+from loader.policy.facts import Problem, SignedName, VouchedName
+from loader.policy.rules import BundleSignatureClaim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from loader.graph import ImageGraph
+    from loader.policy.facts import BundleClaims, ImageFacts
+
+_DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+_SAID_MAX: Final = 8
+
+
+def canonical(registry: str, repository: str) -> str:
+    """Return one spelling of a repository's full name; Docker Hub has several."""
+    if registry in _DOCKER_HUB:
+        registry = "docker.io"
+        if "/" not in repository:
+            repository = f"library/{repository}"
+    return f"{registry}/{repository}"
+
+
+def split(text: str) -> tuple[str, str] | None:
+    """Return repository (in canonical spelling) and tag of a signed name, if it is one.
+
+    Whoever signs may write a name with or without tag and digest; what is no full name (a file's
+    name, a package URL) vouches for none.
+    """
+    name, _, _ = text.partition("@")
+    if ":" not in name.rpartition("/")[2]:
+        name += ":latest"
+        tagged = False
+    else:
+        tagged = True
+    try:
+        found = Reference.parse(name)
+    except OciError:
+        return None
+    return canonical(found.registry, found.repository), found.tag if tagged else ""
+
+
+def vouch(facts: ImageFacts, bundle: BundleClaims) -> VouchedName:
+    """Return the name that an image is loaded under, and who vouches for it."""
+    reference, policy = facts.entry.reference, facts.policy
+    names = [name for one in facts.considered for w in one.weighed for name in w.names]
+    said = tuple(
+        dict.fromkeys(
+            f"{name.repository}{':' if name.tag else ''}{name.tag} ({name.how})" for name in names
+        )
+    )[:_SAID_MAX]
+    for requirement in policy.require:
+        result = bundle.result_of(requirement)
+        if isinstance(requirement, BundleSignatureClaim) and result and result.holds == "met":
+            return VouchedName(
+                reference=reference, how="bundle-signature", by=", ".join(result.who), said=said
+            )
+    here = canonical(reference.registry, reference.repository)
+    repository = [name for name in names if name.repository == here]
+    tagged = [name for name in repository if name.tag == reference.tag]
+    whole = tagged if reference.tag else repository
+    if _covers(whole, facts.graph):
+        by = ", ".join(dict.fromkeys(f"{name.how} signed by {name.who}" for name in whole))
+        return VouchedName(reference=reference, how=whole[0].how, by=by, said=said)
+    half = _covers(repository, facts.graph)
+    if policy.name == "as-packed":
+        by = "the policy takes the name as packed" + (
+            f"; {repository[0].how} names the repository" if half else "; no evidence names it"
+        )
+        return VouchedName(reference=reference, how="as-packed", by=by, said=said)
+    return VouchedName(
+        reference=reference,
+        how="nobody",
+        by="",
+        said=said,
+        problem=_problem(reference, said, half=half),
+    )
+
+
+def _covers(names: Sequence[SignedName], graph: ImageGraph) -> bool:
+    """Tell whether for every kept manifest a name speaks of it or of an index that lists it."""
+    return bool(names) and all(
+        any(name.subjects & (kept.listed_by | {kept.digest}) for name in names)
+        for kept in graph.kept
+    )
+
+
+def _problem(reference: Reference, said: Iterable[str], *, half: bool) -> Problem:
+    return Problem(
+        code=UnvouchedNameError.code,
+        message="verified evidence names the repository, and nobody vouches for the tag"
+        if half
+        else "nobody whom the policy names vouches for the image's name",
+        expected=reference.tagged,
+        found=shown(", ".join(said)) if said else "no name in verified evidence",
+        hint="sign the bundle and require `bundle-signature`, or set"
+        ' `name = "as-packed"` for this image in the policy',
+    )

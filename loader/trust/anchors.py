@@ -1,0 +1,50 @@
+"""How a policy speaks of anchors: names it refers to, and files that it describes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol
+
+AnchorKind = Literal["trusted-root", "key"]
+KEY_ENDINGS: Final = (".pub", ".pem")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnchorFile:
+    """An anchor that the policy describes itself: a file, relative to the policy's folder."""
+
+    name: str
+    kind: AnchorKind
+    file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnchorUse:
+    """A name that a requirement refers to, as what, and where it does."""
+
+    name: str
+    kind: AnchorKind
+    where: str = field(compare=False)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is no name but the path of a file."""
+        return is_file(self.name)
+
+
+class Anchored(Protocol):
+    """What of a policy names anchors."""
+
+    @property
+    def anchors(self) -> Sequence[AnchorFile]:
+        """The anchors it describes."""
+
+    @property
+    def uses(self) -> Sequence[AnchorUse]:
+        """The anchors it refers to."""
+
+
+def is_file(name: str) -> bool:
+    """Tell whether an anchor is named by a file's path instead of by a name."""
+    return "/" in name or name.endswith((*KEY_ENDINGS, ".json", ".jsonl"))

@@ -1,0 +1,57 @@
+"""The policies that ship, and every example in the document, are read as they are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from loader.model.reference import Reference
+from loader.policy import reading
+from loader.policy.model import Policy
+
+ROOT = Path(__file__).parents[4]
+DOCUMENT = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)
+IMAGES = {
+    "cosign-key.toml": "registry.acme.example/acme/app:1.0.0",
+    "cosign-keyless.toml": "registry.acme.example/acme/app:1.0.0",
+    "dangerzone.toml": "ghcr.io/freedomofpress/dangerzone/v1:latest",
+}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "policies").glob("*.toml")), ids=lambda p: p.name)
+def test_shipped_policies_are_read_without_a_warning(path: Path) -> None:
+    policy = Policy.parse(path.read_bytes(), where=path.name)
+    assert policy.warnings == ()
+    assert policy.rules_for(Reference.parse(IMAGES[path.name])).require
+
+
+@pytest.mark.parametrize("text", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_examples_of_the_document_are_read(text: str) -> None:
+    assert Policy.parse(text.encode(), where="docs/policy.md").rules
+
+
+def test_the_document_names_every_key() -> None:
+    keys = (
+        *(k for k in reading._WHO_KEYS if "workflow" not in k),
+        *reading._COUNT_KEYS,
+        *reading._SIGNATURE_KEYS,
+        *reading.LATER_TABLES,
+        "match",
+        "name",
+        "rollback",
+        "tags",
+        "any",
+        "claim",
+        "clock",
+        "max-staleness",
+        "tuf-root",
+        "notary-root",
+    )
+    assert [key for key in keys if key not in DOCUMENT] == []
+    for claim in reading._CLAIMS:
+        assert f"`{claim}`" in DOCUMENT or f'"{claim}"' in DOCUMENT
+    for code in re.findall(r"^\| `([a-z-]+\.[a-z-]+)`", DOCUMENT, re.MULTILINE):
+        assert code in (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
