@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NoReturn, Self
+from typing import ClassVar, Final, NoReturn, Self
 
 import rfc8785
 
@@ -63,7 +63,9 @@ class Completed:
 class Launcher:
     """A process forked for one client. Use it as a context manager; it ends with the block."""
 
-    __slots__ = ("_answers", "_client", "_folder", "_pid", "_requests", "_stall_seconds")
+    __slots__ = ("_answers", "_client", "_folder", "_pid", "_requests")
+
+    stall_seconds: ClassVar[float] = STALL_SECONDS
 
     def __init__(
         self, client: Client, *, pid: int, requests: int, answers: int, folder: Path
@@ -73,7 +75,6 @@ class Launcher:
         self._requests = requests
         self._answers = answers
         self._folder = folder
-        self._stall_seconds: float = STALL_SECONDS
 
     @classmethod
     def start(cls, client: Client) -> Self:
@@ -176,7 +177,7 @@ class Launcher:
             write_frame(self._requests, launched.WRITING)
             try:
                 for chunk in chunks:
-                    write_within(fifo, chunk, seconds=self._stall_seconds)
+                    write_within(fifo, chunk, seconds=self.stall_seconds)
             except PipeClosedError:
                 write_frame(self._requests, launched.SENT)
                 return False
@@ -190,7 +191,7 @@ class Launcher:
                     raise RuntimeLoadError(
                         "the runtime's client stopped reading",
                         where=f"{self._client.name} {call}",
-                        expected=f"at least one read in {self._stall_seconds:.0f} seconds",
+                        expected=f"at least one read in {self.stall_seconds:.0f} seconds",
                     ) from e
                 raise
         finally:
