@@ -79,6 +79,8 @@ class ContentStore:
         """Keep these bytes, which are in memory, under their digest."""
         digest = Digest.of(raw)
         path = self.path(digest)
+        if digest in self._known and path.exists():
+            return digest
         with self._locked(digest) as (part, _), _local_errors(path):
             part.truncate(0)
             part.write(raw)
