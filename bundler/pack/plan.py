@@ -78,10 +78,13 @@ def _small(
         for item in graph.entry.evidence:
             if item.manifest.digest not in seen:
                 seen.add(item.manifest.digest)
-                yield from _evidence(item, blobs, limits=limits)
+                yield from evidence_blobs(item, blobs, limits=limits)
 
 
-def _evidence(item: EvidenceEntry, blobs: BlobSource, *, limits: Limits) -> Iterator[Descriptor]:
+def evidence_blobs(
+    item: EvidenceEntry, blobs: BlobSource, *, limits: Limits
+) -> Iterator[Descriptor]:
+    """Yield a piece of evidence and what it consists of; its manifest is read to know that."""
     yield item.manifest
     where = f"evidence {item.manifest.digest.short}"
     raw = blobs.read(item.manifest, where=where, size_max=limits.document_size_max)

@@ -1,0 +1,105 @@
+"""Packing what a lock pins: everything by digest, nothing looked up by name.
+
+No tag is asked for, so a registry that meanwhile says something else changes nothing. What is in
+the content store already is not fetched; that is also where images from layouts come from.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from bundler.collect import Progress, Registries
+from bundler.pack.lock import Lock
+from bundler.pack.plan import evidence_blobs
+from bundler.registry.client import Repository
+from bundler.store import ContentStore
+from loader.errors import MissingError
+from loader.graph import ImageGraph, read_graph
+from loader.limits import DEFAULT_LIMITS
+from loader.model.bundle import ImageEntry
+from loader.model.descriptor import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, Descriptor
+
+_DOCUMENTS: Final = INDEX_MEDIA_TYPES | MANIFEST_MEDIA_TYPES
+_HINT: Final = "pack it again without --locked, from where it lies now"
+
+
+def collect_locked(
+    lock: Lock,
+    registries: Registries,
+    store: ContentStore,
+    progress: Progress,
+    *,
+    parallel_count: int,
+) -> tuple[ImageGraph, ...]:
+    """Make sure that the store holds every blob that the lock's images need.
+
+    Raises:
+        MissingError: a registry no longer has one of them.
+        RemoteError: a registry.
+    """
+    graphs = []
+    layers: dict[Descriptor, Repository] = {}
+    for entry in lock.images:
+        source = _Source(registries.repository(entry.reference), store, progress)
+        graph = _small(entry, source)
+        graphs.append(graph)
+        layers |= dict.fromkeys(graph.layers, source.repository)
+    missing = [layer for layer in layers if not store.holds(layer)]
+    progress.expect(sum(layer.size for layer in missing))
+    with ThreadPoolExecutor(parallel_count, thread_name_prefix="locked") as pool:
+        jobs = [pool.submit(_fill, layer, layers[layer], store, progress) for layer in missing]
+        for job in jobs:
+            job.result()
+    return tuple(graphs)
+
+
+def _small(entry: ImageEntry, source: _Source) -> ImageGraph:
+    graph = read_graph(entry, source)
+    for item in entry.evidence:
+        for blob in evidence_blobs(item, source, limits=DEFAULT_LIMITS):
+            source.ensure(blob, where=str(entry.reference))
+    return graph
+
+
+class _Source:
+    """A `BlobSource` that fetches what the store does not hold yet."""
+
+    def __init__(self, repository: Repository, store: ContentStore, progress: Progress) -> None:
+        self.repository = repository
+        self._store = store
+        self._progress = progress
+
+    def read(self, descriptor: Descriptor, *, where: str, size_max: int) -> bytes:
+        """Return a small blob; see `loader.model.bundle.BlobSource`."""
+        self.ensure(descriptor, where=where)
+        return self._store.read(descriptor, where=where, size_max=size_max)
+
+    def ensure(self, descriptor: Descriptor, *, where: str) -> None:
+        """Fetch a blob unless the store holds it."""
+        if self._store.holds(descriptor):
+            return
+        if descriptor.media_type not in _DOCUMENTS:
+            self._progress.expect(descriptor.size)
+            _fill(descriptor, self.repository, self._store, self._progress)
+            return
+        document = self.repository.document(descriptor.digest)
+        if document is None:
+            raise MissingError(
+                "the registry no longer has what the lock pins",
+                where=where,
+                expected=str(descriptor.digest),
+                hint=_HINT,
+            )
+        self._store.put(document.raw)
+
+
+def _fill(
+    descriptor: Descriptor, repository: Repository, store: ContentStore, progress: Progress
+) -> None:
+    store.fill(
+        descriptor,
+        lambda offset: repository.blob(descriptor, offset),
+        where=f"{repository.name}@{descriptor.digest}",
+        advance=progress.advance,
+    )

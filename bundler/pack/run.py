@@ -1,0 +1,191 @@
+"""One run of `airlock pack`, a straight line: collect, plan, sign, judge, write, publish.
+
+    PackOrder ─collect→ images ─plan→ BundleStatement ─sign, judge→ Judgement ─write→ bundle
+
+Nothing has the bundle's name before its last byte is on the disk, and nothing is written that the
+far side's judge, run here, would refuse.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from bundler.collect import Wanted, collect, patient
+from bundler.pack.lock import Lock
+from bundler.pack.locked import collect_locked
+from bundler.pack.order import PackOrder
+from bundler.pack.plan import plan
+from bundler.pack.publish import publish
+from bundler.pack.summary import Packed
+from bundler.pack.writer import write_archive
+from bundler.preflight import FarSide
+from bundler.progress import Meter, Phase
+from bundler.registry.credential_helper import HelperPrograms
+from bundler.registry.credentials import Credentials
+from bundler.registry.oras_client import RegistryClient
+from bundler.sign import Signer
+from bundler.store import ContentStore
+from loader.errors import LocalError
+from loader.limits import KIB
+from loader.model.bundle import BundleStatement, ImageEntry, TrustEntry
+
+_RECORD_SIZE: Final = 512
+_END_SIZE: Final = 10 * KIB
+
+
+def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> Packed:
+    """Pack what is asked for, and return what came of it.
+
+    Raises:
+        RefusedError: the far side would refuse it; nothing was written.
+        RemoteError: a registry.
+        LocalError: this machine.
+        UsageError: the order cannot be carried out as it is.
+    """
+    began = time.monotonic()
+    far_side = FarSide.open(order.policy)
+    signers = [Signer.open(path, passphrase=passphrase) for path in order.sign_keys]
+    cancelled = threading.Event()
+    store = ContentStore(order.cache, cancelled=cancelled)
+    images, notes = _collect(order, store, meter, cancelled)
+    trust = far_side.carried(store)
+    statement = _statement(order, images, trust, store)
+    signatures = _signatures(statement, signers)
+    judgement = far_side.judge(statement, signatures, store, now=order.now)
+    if order.created is None and judgement.reference_time is not None:
+        # The bundle's own time is the newest that evidence proves: the same whenever it is packed.
+        statement = _statement(order, images, trust, store, created=judgement.reference_time)
+        signatures = _signatures(statement, signers)
+        judgement = far_side.judge(statement, signatures, store, now=order.now)
+    size = _write(order, statement, signatures, store, meter)
+    _write_lock(order.lock, statement)
+    return Packed(
+        judgement=judgement,
+        path=order.output,
+        size=size,
+        signature_count=len(signatures),
+        notes=notes,
+        warnings=far_side.policy.warnings,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _collect(
+    order: PackOrder, store: ContentStore, meter: Meter, cancelled: threading.Event
+) -> tuple[tuple[ImageEntry, ...], tuple[str, ...]]:
+    environment = order.settings.environment
+    credentials = Credentials(environment, helper=HelperPrograms(environment=environment))
+    registries = RegistryClient(order.settings, credentials, sleep=patient(cancelled))
+    shown_by = _Shown(meter)
+    try:
+        if order.locked is not None:
+            collect_locked(order.locked, registries, store, shown_by, parallel_count=order.jobs)
+            return order.locked.images, ()
+        wanted = Wanted(sources=order.sources, platforms=order.platforms, parallel_count=order.jobs)
+        found = collect(wanted, registries, store, shown_by, cancelled=cancelled)
+    except BaseException:
+        cancelled.set()
+        raise
+    finally:
+        shown_by.end()
+        registries.close()
+    notes = tuple(f"{image.entry.reference}: {note}" for image in found for note in image.notes)
+    return tuple(image.entry for image in found), notes
+
+
+class _Shown:
+    """The collector's progress on our meter; the phase begins with the first byte expected."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._lock = threading.Lock()
+        self._phase: Phase | None = None
+
+    def expect(self, size: int) -> None:
+        self._begun().expect(size)
+
+    def advance(self, size: int) -> None:
+        self._begun().advance(size)
+
+    def say(self, text: str) -> None:
+        self._meter.say(text)
+
+    def end(self) -> None:
+        if self._phase is not None:
+            self._phase.end()
+
+    def _begun(self) -> Phase:
+        with self._lock:
+            if self._phase is None:
+                self._phase = self._meter.phase("collect")
+            return self._phase
+
+
+def _statement(
+    order: PackOrder,
+    images: Sequence[ImageEntry],
+    trust: Sequence[TrustEntry],
+    store: ContentStore,
+    *,
+    created: datetime | None = None,
+) -> BundleStatement:
+    at = created or order.created or order.now
+    since = order.created or order.now
+    expires = None if order.lifetime is None else since + order.lifetime
+    if order.locked is not None:
+        at, expires = order.locked.created, order.locked.expires
+    return plan(
+        images,
+        trust,
+        store,
+        created=at,
+        channel=order.channel,
+        sequence=order.sequence,
+        expires=expires,
+    )
+
+
+def _signatures(statement: BundleStatement, signers: Sequence[Signer]) -> tuple[bytes, ...]:
+    return tuple(signer.sign(statement.raw) for signer in signers)
+
+
+def _write(
+    order: PackOrder,
+    statement: BundleStatement,
+    signatures: tuple[bytes, ...],
+    store: ContentStore,
+    meter: Meter,
+) -> int:
+    sizes = [len(statement.raw), *map(len, signatures), *(m.size for m in statement.members)]
+    # A header and padding for each member; zstd adds at most a few bytes in a thousand.
+    tar_size = sum(size + 2 * _RECORD_SIZE for size in sizes) + _END_SIZE
+    phase = meter.phase("write")
+    phase.expect(tar_size)
+    with publish(order.output, size_max=tar_size + tar_size // 200) as publication:
+        written = write_archive(
+            statement,
+            signatures,
+            store.open,
+            publication,
+            format=order.format,
+            progress=phase,
+        )
+        publication.commit(written)
+    phase.end()
+    return written.size
+
+
+def _write_lock(path: Path, statement: BundleStatement) -> None:
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_bytes(Lock.of(statement).write())
+        part.replace(path)
+    except OSError as e:
+        raise LocalError(
+            "the lock cannot be written", where=str(path), found=str(e.strerror)
+        ) from e

@@ -1,0 +1,84 @@
+"""The far side's judge, on this side: what it would refuse is not sealed (DESIGN §4, decision 10).
+
+There is no way around the policy here. Whoever wants to carry something that the policy refuses
+changes the policy, on both sides, where it can be read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from bundler.store import ContentStore
+from loader.errors import UsageError
+from loader.judge import judge, judge_statement
+from loader.limits import DEFAULT_LIMITS
+from loader.model.bundle import BundleStatement, TrustEntry
+from loader.model.descriptor import Descriptor
+from loader.policy.facts import Judgement
+from loader.policy.model import Policy
+from loader.trust.store import TrustStore
+
+_MEDIA_TYPES = {
+    "key": "application/x-pem-file",
+    "trusted-root": "application/vnd.dev.sigstore.trustedroot+json",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarSide:
+    """The policy of the host that will load the bundle, with the anchors that it names."""
+
+    policy: Policy
+    trust: TrustStore
+
+    @classmethod
+    def open(cls, path: Path) -> FarSide:
+        """Read a policy and every anchor it refers to.
+
+        Raises:
+            PolicyFileError, AnchorFileError: either cannot be understood.
+            TrustRootError: a trusted root that it names is nowhere.
+        """
+        try:
+            with path.open("rb") as file:
+                raw = file.read(DEFAULT_LIMITS.policy_size_max + 1)
+        except OSError as e:
+            raise UsageError(
+                "the policy cannot be read", where=str(path), found=e.strerror or ""
+            ) from e
+        policy = Policy.parse(raw, where=str(path))
+        return cls(policy=policy, trust=TrustStore.open(policy, policy_directory=path.parent))
+
+    def judge(
+        self,
+        statement: BundleStatement,
+        signatures: tuple[bytes, ...],
+        blobs: ContentStore,
+        *,
+        now: datetime,
+    ) -> Judgement:
+        """Return the judgement, if the far side would load this bundle.
+
+        Raises:
+            RefusedError: it would not; a policy's refusal carries its `judgement`.
+        """
+        claims = judge_statement(
+            statement, signatures, policy=self.policy, trust=self.trust, now=now
+        )
+        return judge(statement, claims, blobs, policy=self.policy, trust=self.trust).value
+
+    def carried(self, store: ContentStore) -> tuple[TrustEntry, ...]:
+        """Put the anchors into the store and return what the statement says of them.
+
+        The far side never trusts them by themselves; they show it, and an auditor, what this
+        bundle was judged by here.
+        """
+        entries = []
+        for anchor in self.trust.anchors:
+            raw = Path(anchor.origin).read_bytes()
+            blob = Descriptor.make(_MEDIA_TYPES[anchor.kind], raw)
+            store.put(raw)
+            entries.append(TrustEntry(anchor=anchor.name, kind=anchor.kind, blobs=(blob,)))
+        return tuple(sorted(entries, key=lambda entry: entry.anchor))
