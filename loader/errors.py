@@ -429,6 +429,12 @@ class InternalError(AirlockError):
 # --- the loader's line: state, output, clock --------------------------------------------------
 
 
+class LogIndexRollbackError(RollbackError):
+    """An entry stands earlier in a log than one by the same signer that was accepted."""
+
+    code: ClassVar[str] = "rollback.log-index"
+
+
 class ClockBehindError(PolicyError):
     """This host's clock is behind the newest verified time it ever saw, and policy minds."""
 
@@ -451,6 +457,12 @@ class StatePermissionError(StateError):
     """Somebody else could have written to the host's memory."""
 
     code: ClassVar[str] = "state.permission"
+
+
+class MemoryLimitError(LocalError):
+    """The system gives this process no more memory."""
+
+    code: ClassVar[str] = "io.memory"
 
 
 class OutputError(LocalError):
@@ -502,3 +514,150 @@ class NameTwiceError(PolicyError):
     """The bundle gives one name to two different images."""
 
     code: ClassVar[str] = "policy.name-twice"
+
+
+# --- verification: which binding does not hold (docs/verification.md) --------------------------
+
+
+class SignatureMismatchError(VerificationError):
+    """The signature was not made over these bytes by the key or certificate that is asked for."""
+
+    code: ClassVar[str] = "signature.mismatch"
+
+
+class SignerKindError(VerificationError):
+    """A key signed where a certificate is asked for, or the other way round."""
+
+    code: ClassVar[str] = "signature.signer"
+
+
+class UnsupportedKeyError(VerificationError):
+    """A public key is malformed, or of a kind or size that is not accepted."""
+
+    code: ClassVar[str] = "signature.key"
+
+
+class KeyTimeError(VerificationError):
+    """A key was used at a time outside its own window."""
+
+    code: ClassVar[str] = "signature.key.time"
+
+
+class ArtifactDigestError(VerificationError):
+    """A bundle says another digest of what it signs than this file has."""
+
+    code: ClassVar[str] = "signature.digest"
+
+
+class SubjectMismatchError(VerificationError):
+    """A signed statement does not speak of this artifact."""
+
+    code: ClassVar[str] = "signature.subject"
+
+
+class PayloadError(VerificationError):
+    """What was signed is no statement or image signature that can be understood."""
+
+    code: ClassVar[str] = "signature.payload"
+
+
+class EntryKindError(VerificationError):
+    """A log's entry is of a kind that cannot record this signature, or says so of itself twice."""
+
+    code: ClassVar[str] = "signature.entry.kind"
+
+
+class EntryDigestError(VerificationError):
+    """A log's entry records a signature over something else."""
+
+    code: ClassVar[str] = "signature.entry.digest"
+
+
+class EntrySignatureError(VerificationError):
+    """A log's entry records another signature."""
+
+    code: ClassVar[str] = "signature.entry.signature"
+
+
+class EntryKeyError(VerificationError):
+    """A log's entry records another key or certificate."""
+
+    code: ClassVar[str] = "signature.entry.key"
+
+
+class EntryUnprovenError(VerificationError):
+    """A known log's entry comes without the promise or proof that its format must have."""
+
+    code: ClassVar[str] = "signature.entry.unproven"
+
+
+class EntryTimeError(VerificationError):
+    """A log's entry is from outside the time in which that log's key is trusted."""
+
+    code: ClassVar[str] = "signature.entry.time"
+
+
+class PromiseError(VerificationError):
+    """A log's promise of inclusion (SET) is not its signature over this entry."""
+
+    code: ClassVar[str] = "signature.set"
+
+
+class InclusionError(VerificationError):
+    """An inclusion proof does not lead from the entry to the root hash."""
+
+    code: ClassVar[str] = "signature.inclusion"
+
+
+class ConsistencyError(VerificationError):
+    """One state of a log is not a continuation of the other."""
+
+    code: ClassVar[str] = "signature.consistency"
+
+
+class CheckpointError(VerificationError):
+    """A checkpoint is not signed by its log, or speaks of another tree than the proof."""
+
+    code: ClassVar[str] = "signature.checkpoint"
+
+
+class CertificateError(VerificationError):
+    """A signing certificate is malformed, or not one that may sign artifacts."""
+
+    code: ClassVar[str] = "signature.certificate"
+
+
+class CertificateChainError(CertificateError):
+    """No certificate authority of the trusted root issued the signing certificate."""
+
+    code: ClassVar[str] = "signature.certificate.chain"
+
+
+class CertificateTimeError(CertificateError):
+    """The certificate or one above it was not valid at a verified time of the signature."""
+
+    code: ClassVar[str] = "signature.certificate.time"
+
+
+class CertificateIdentityError(CertificateError):
+    """A signing certificate does not say one identity, or contradicts itself about the issuer."""
+
+    code: ClassVar[str] = "signature.certificate.identity"
+
+
+class NoTimeError(VerificationError):
+    """Nothing that verifies says when the certificate was used."""
+
+    code: ClassVar[str] = "signature.no-time"
+
+
+class SctError(VerificationError):
+    """A known log's certificate timestamp (SCT) is not its signature over this certificate."""
+
+    code: ClassVar[str] = "signature.sct"
+
+
+class TimestampError(VerificationError):
+    """A timestamp is not a known authority's signature over this signature."""
+
+    code: ClassVar[str] = "signature.timestamp"

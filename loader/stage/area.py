@@ -72,6 +72,11 @@ class StagedBundle(Generic[T]):
         return io.BytesIO(raw)
 
 
+def derive(staged: Staged[StagedBundle[T]], make: Callable[[StagedBundle[T]], R]) -> Staged[R]:
+    """Return what is made from a staged bundle and nothing else: as staged as the bundle is."""
+    return Staged(make(staged.value), SEAL)
+
+
 class Area:
     """The quarantine of one run. Use it as a context manager; it is gone after the block."""
 

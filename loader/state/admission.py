@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from loader.errors import (
     ClockBehindError,
     ExpiredError,
+    LogIndexRollbackError,
     NameRollbackError,
     ReplayError,
     RollbackError,
@@ -25,7 +26,8 @@ from loader.state.floors import ChannelFloor, Floors, NameFloor
 if TYPE_CHECKING:
     from loader.digest import Digest
 
-REASON_LENGTH_MAX = 500
+REASON_LENGTH_MAX: Final = 500
+_HINT: Final = "get the newest bundle; where going back is meant: --allow-downgrade REASON"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class CandidateName:
     """Newest verified time of its evidence, in whole seconds."""
     by_time: bool
     """Whether policy minds that the name goes back in time."""
+    positions: tuple[tuple[str, str, int], ...] = ()
+    """Signer, log and index of each entry that counts, where policy compares indexes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +124,7 @@ def _sequence(candidate: Candidate, floors: Floors) -> list[RollbackError]:
                 where=where,
                 expected=f"sequence {floor.sequence} or higher",
                 found=f"sequence {candidate.sequence}",
-                hint="get the newest bundle; where going back is meant: --allow-downgrade REASON",
+                hint=_HINT,
             )
         ]
     if candidate.statement != floor.statement:
@@ -136,25 +140,39 @@ def _sequence(candidate: Candidate, floors: Floors) -> list[RollbackError]:
 
 def _name(candidate: CandidateName, floors: Floors) -> list[RollbackError]:
     floor = floors.names.get(candidate.name)
-    if (
-        not candidate.by_time
-        or floor is None
-        or floor.at is None
-        or floor.image == candidate.image
-        or (candidate.at is not None and candidate.at >= floor.at)
-    ):
+    if floor is not None and floor.image == candidate.image:
         return []
-    return [
-        NameRollbackError(
-            "an image is older than the one that this host accepted under the same name",
-            where=shown(candidate.name),
-            expected=f"evidence of {format_instant(floor.at)} or later",
-            found="evidence without a verified time"
-            if candidate.at is None
-            else f"evidence of {format_instant(candidate.at)}",
-            hint="get the newest bundle; where going back is meant: --allow-downgrade REASON",
+    problems: list[RollbackError] = []
+    if (
+        candidate.by_time
+        and floor is not None
+        and floor.at is not None
+        and (candidate.at is None or candidate.at < floor.at)
+    ):
+        problems.append(
+            NameRollbackError(
+                "an image is older than the one that this host accepted under the same name",
+                where=shown(candidate.name),
+                expected=f"evidence of {format_instant(floor.at)} or later",
+                found="evidence without a verified time"
+                if candidate.at is None
+                else f"evidence of {format_instant(candidate.at)}",
+                hint=_HINT,
+            )
         )
-    ]
+    for signer, log, log_index in candidate.positions:
+        highest = floors.logs.get((signer, log))
+        if highest is not None and log_index < highest:
+            problems.append(
+                LogIndexRollbackError(
+                    "a log entry is older than one by the same signer that this host accepted",
+                    where=f"{shown(candidate.name)}, log {shown(log)}",
+                    expected=f"log index {highest} or higher",
+                    found=f"log index {log_index}",
+                    hint=_HINT,
+                )
+            )
+    return problems
 
 
 def _expect_fresh(
@@ -198,5 +216,13 @@ def _raised(candidate: Candidate, floors: Floors) -> Floors:
         time=candidate.time,
         channel=channel,
         names={name.name: NameFloor(image=name.image, at=name.at) for name in candidate.names},
-        loaded={},
+        logs=_highest(candidate.names),
     )
+
+
+def _highest(names: tuple[CandidateName, ...]) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for name in names:
+        for signer, log, log_index in name.positions:
+            found[signer, log] = max(log_index, found.get((signer, log), log_index))
+    return found

@@ -210,6 +210,7 @@ def _read_floors(db: sqlite3.Connection) -> Floors:
     channels = db.execute("SELECT channel, sequence, statement FROM channels")
     names = db.execute("SELECT name, image, at FROM names")
     loaded = db.execute("SELECT target, name, image FROM loaded")
+    logs = db.execute("SELECT signer, log, log_index FROM logs")
     times: dict[str, str] = dict(db.execute("SELECT what, at FROM times").fetchall())
     return Floors(
         channels={
@@ -220,6 +221,7 @@ def _read_floors(db: sqlite3.Connection) -> Floors:
             name: NameFloor(image=Digest.parse(image), at=_instant(at)) for name, image, at in names
         },
         loaded={(target, name): Digest.parse(image) for target, name, image in loaded},
+        logs={(signer, log): log_index for signer, log, log_index in logs},
         time=_instant(times.get(_TIME)),
     )
 
@@ -245,6 +247,9 @@ def write_floors(db: sqlite3.Connection, before: Floors, after: Floors) -> None:
     for (target, name), image in after.loaded.items():
         if before.loaded.get((target, name)) != image:
             db.execute("INSERT OR REPLACE INTO loaded VALUES (?, ?, ?)", (target, name, str(image)))
+    for (signer, log), log_index in after.logs.items():
+        if before.logs.get((signer, log)) != log_index:
+            db.execute("INSERT OR REPLACE INTO logs VALUES (?, ?, ?)", (signer, log, log_index))
     if after.time is not None and after.time != before.time:
         db.execute(
             "INSERT OR REPLACE INTO times VALUES (?, ?)", (_TIME, format_instant(after.time))

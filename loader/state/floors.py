@@ -2,6 +2,7 @@
 
     channel    the highest sequence, and the statement that had it
     full name  the newest verified time of an image accepted under it, and that image
+    key, log   the highest index of an entry that counted, where policy compares indexes
     time       the newest verified time ever seen; the local clock never raises it
 
 Pure but for `read_copy` and `prepare_copy`: a second copy of all of this lies beside the ledger
@@ -14,7 +15,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
@@ -62,6 +63,8 @@ class Floors:
     names: Mapping[str, NameFloor] = field(default_factory=dict)
     loaded: Mapping[tuple[str, str], Digest] = field(default_factory=dict)
     """By target and name: the image that we put there."""
+    logs: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By signer and log: the highest index that counted under `rollback = "log-index"`."""
     time: datetime | None = None
 
     def raised(
@@ -70,7 +73,7 @@ class Floors:
         time: datetime | None,
         channel: tuple[str, ChannelFloor] | None,
         names: Mapping[str, NameFloor],
-        loaded: Mapping[tuple[str, str], Digest],
+        logs: Mapping[tuple[str, str], int],
     ) -> Floors:
         """Return the floors after an acceptance: each the higher of old and new, never lower."""
         channels = dict(self.channels)
@@ -82,12 +85,20 @@ class Floors:
         kept = dict(self.names)
         for key, floor in names.items():
             kept[key] = _newer(kept.get(key), floor)
-        return Floors(
+        indexes = dict(self.logs)
+        for place, log_index in logs.items():
+            indexes[place] = max(log_index, indexes.get(place, log_index))
+        return replace(
+            self,
             channels=channels,
             names=kept,
-            loaded={**self.loaded, **loaded},
+            logs=indexes,
             time=_later(self.time, time),
         )
+
+    def with_loaded(self, loaded: Mapping[tuple[str, str], Digest]) -> Floors:
+        """Return the floors with what was put where."""
+        return replace(self, loaded={**self.loaded, **loaded})
 
     def covers(self, other: Floors) -> bool:
         """Tell whether no floor here is below the other's."""
@@ -101,6 +112,7 @@ class Floors:
                 name in self.names and _later(self.names[name].at, floor.at) == self.names[name].at
                 for name, floor in other.names.items()
             )
+            and all(self.logs.get(place, -1) >= index for place, index in other.logs.items())
         )
 
     def plain(self) -> JsonObject:
@@ -118,6 +130,10 @@ class Floors:
                 {"target": target, "name": name, "image": str(image)}
                 for (target, name), image in sorted(self.loaded.items())
             ],
+            "logs": [
+                {"signer": signer, "log": log, "log_index": log_index}
+                for (signer, log), log_index in sorted(self.logs.items())
+            ],
             "time": _text(self.time),
         }
 
@@ -133,16 +149,21 @@ class Floors:
         Raises:
             FormatError: it is not one.
         """
-        fields.only("channels", "names", "loaded", "time")
+        fields.only("channels", "names", "loaded", "logs", "time")
         channels, names = fields.fields("channels"), fields.fields("names")
         loaded: dict[tuple[str, str], Digest] = {}
         for item in fields.each("loaded", count_max=_ENTRY_COUNT_MAX):
             item.only("target", "name", "image")
             loaded[item.text("target"), item.text("name")] = item.digest("image")
+        logs: dict[tuple[str, str], int] = {}
+        for item in fields.each("logs", count_max=_ENTRY_COUNT_MAX):
+            item.only("signer", "log", "log_index")
+            logs[item.text("signer"), item.text("log")] = item.integer("log_index")
         return cls(
             channels={name: _channel_floor(channels.fields(name)) for name in channels.object},
             names={name: _name_floor(names.fields(name)) for name in names.object},
             loaded=loaded,
+            logs=logs,
             time=fields.instant("time") if fields.has("time") else None,
         )
 

@@ -1,4 +1,4 @@
-"""The host's memory: what it accepted, and every attempt in a chain.
+"""The host's memory: what it accepted, every attempt in a chain, and the judge that admits.
 
 SQLite with a rollback journal and `synchronous=EXTRA`, written under the lock of `StateFolder`
 alone. A record and the floors that stand after it are one transaction, and the record's hash covers
@@ -15,17 +15,49 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
+from loader._seal import SEAL
 from loader.digest import Digest
 from loader.errors import LocalError, ReadOnlyError, StateError
 from loader.places import Places, open_private_folder
 from loader.state import database
+from loader.state.admission import Admission, Candidate, CandidateName, consider
 from loader.state.floors import Copy, Floors, prepare_copy, read_copy
 from loader.state.record import Attempt
+from loader.witness import Admitted, Authorized
 
 if TYPE_CHECKING:
+    from loader.policy.facts import ImageJudgement, Judgement
     from loader.state.lock import StateFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmittedBundle:
+    """What was admitted, with what came of the comparison."""
+
+    judgement: Judgement
+    admission: Admission
+
+
+def admit(
+    authorized: Authorized[Judgement],
+    floors: Floors,
+    *,
+    now: datetime,
+    clock: Literal["warn", "strict"],
+    allow_downgrade: str | None = None,
+) -> Admitted[AdmittedBundle]:
+    """Admit what policy allows, if it is not older than what this host accepted (DESIGN §6, 6).
+
+    Raises:
+        RollbackError, ExpiredError, ClockBehindError, UsageError: as `admission.consider`.
+    """
+    judgement = authorized.value
+    admission = consider(
+        _candidate(judgement), floors, now=now, clock=clock, allow_downgrade=allow_downgrade
+    )
+    return Admitted(AdmittedBundle(judgement=judgement, admission=admission), SEAL)
 
 
 class Ledger:
@@ -109,14 +141,18 @@ class Ledger:
                     )
 
     def append(
-        self, attempt: Attempt, *, floors: Floors | None = None, settled: bool = True
+        self,
+        attempt: Attempt,
+        *,
+        floors: Floors | None = None,
+        loaded: Mapping[tuple[str, str], Digest] | None = None,
     ) -> tuple[str, ...]:
         """Add a record, and the floors that stand after it where something was accepted.
 
         Args:
             attempt: what to record.
             floors: the new floors; None leaves them as they are.
-            settled: whether what was intended has been done or undone.
+            loaded: what was put where under which name; what was intended there is done with.
 
         Returns:
             What went wrong behind the commit, in words: the second copy could not be renamed. The
@@ -125,7 +161,8 @@ class Ledger:
         Raises:
             LocalError: nothing was recorded, and the floors are as they were.
         """
-        after = self.floors if floors is None else floors
+        done = loaded or {}
+        after = (self.floors if floors is None else floors).with_loaded(done)
         if not after.covers(self.floors):
             raise StateError("floors would fall", where=self._where)
         number = self.head.number + 1
@@ -134,8 +171,7 @@ class Ledger:
         with database.translated(self._where), self._transaction():
             database.insert(self._db, head, raw)
             database.write_floors(self._db, self.floors, after)
-            if settled:
-                self._db.execute("DELETE FROM intents")
+            self._db.executemany("DELETE FROM intents WHERE target = ? AND name = ?", done)
             # Before the commit: whatever can run out of space does so while all can be undone.
             copy = Copy(number=head.number, record=head.hash, floors=after)
             prepared = prepare_copy(self._folder.fd, self._folder.places.floors, copy)
@@ -220,3 +256,37 @@ def _look(places: Places, copy: Copy | None, *, where: str) -> Look:
             note="a load was cut off before; floors are those of the second copy",
         )
     return Look(floors=floors)
+
+
+def _candidate(judgement: Judgement) -> Candidate:
+    """Return what floors are compared with; instants in whole seconds, as floors keep them."""
+    statement = judgement.statement
+    return Candidate(
+        statement=statement.digest,
+        channel=statement.channel,
+        sequence=statement.sequence,
+        vouched=any(
+            claim.claim == "bundle-signature" and claim.holds == "met"
+            for claim in judgement.bundle.results
+        ),
+        expires=statement.expires,
+        names=tuple(_candidate_name(image) for image in judgement.images),
+        time=_whole(judgement.reference_time),
+    )
+
+
+def _candidate_name(image: ImageJudgement) -> CandidateName:
+    rules = image.policy.rollback
+    return CandidateName(
+        name=image.name.reference.tagged,
+        image=image.entry.image.digest,
+        at=_whole(image.at),
+        by_time="time" in rules,
+        positions=tuple((p.signer, p.log, p.log_index) for p in image.positions)
+        if "log-index" in rules
+        else (),
+    )
+
+
+def _whole(at: datetime | None) -> datetime | None:
+    return None if at is None else at.replace(microsecond=0)

@@ -48,6 +48,12 @@ STATEMENTS: Final = (
         image TEXT NOT NULL,
         PRIMARY KEY (target, name)
     ) STRICT""",
+    """CREATE TABLE logs (
+        signer TEXT NOT NULL,
+        log TEXT NOT NULL,
+        log_index INTEGER NOT NULL,
+        PRIMARY KEY (signer, log)
+    ) STRICT""",
     """CREATE TABLE times (
         what TEXT PRIMARY KEY,
         at TEXT NOT NULL

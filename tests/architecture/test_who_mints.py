@@ -25,6 +25,8 @@ JUDGES = {
 MINTS: set[tuple[str, str]] = {
     ("loader/policy/decide.py:decide", "Authorized"),
     ("loader/stage/area.py:Area.stage", "Staged"),
+    ("loader/stage/area.py:derive", "Staged"),
+    ("loader/state/ledger.py:admit", "Admitted"),
 }
 
 

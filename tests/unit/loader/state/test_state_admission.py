@@ -12,6 +12,7 @@ from loader.errors import (
     AirlockError,
     ClockBehindError,
     ExpiredError,
+    LogIndexRollbackError,
     NameRollbackError,
     ReplayError,
     RollbackError,
@@ -36,6 +37,7 @@ def candidate(
     statement: int | None = None,
     by_time: bool = True,
     vouched: bool = True,
+    log_index: int | None = None,
     expires: datetime | None = None,
     name: str = APP,
 ) -> Candidate:
@@ -45,7 +47,15 @@ def candidate(
         sequence=sequence,
         vouched=vouched,
         expires=expires,
-        names=(CandidateName(name=name, image=IMAGES[image], at=at, by_time=by_time),),
+        names=(
+            CandidateName(
+                name=name,
+                image=IMAGES[image],
+                at=at,
+                by_time=by_time,
+                positions=() if log_index is None else (("key", "rekor", log_index),),
+            ),
+        ),
         time=at,
     )
 
@@ -110,6 +120,19 @@ def test_what_is_older_stays_out(next_one: Candidate, kind: type[AirlockError], 
     with pytest.raises(kind) as error:
         come(next_one, AFTER_TEN)
     assert (error.value.code, error.value.exit_status) == (code, 16)
+
+
+def test_log_indexes_are_compared_where_policy_says_so() -> None:
+    after = come(candidate(11, image=1, log_index=500, by_time=False), Floors()).floors
+    assert after.logs == {("key", "rekor"): 500}
+    with pytest.raises(LogIndexRollbackError) as error:
+        come(candidate(12, image=2, log_index=499, by_time=False), after)
+    assert error.value.exit_status == 16
+    assert come(candidate(12, image=2, log_index=501), after).floors.logs["key", "rekor"] == 501
+    # The image that is there already has the index that it has, and other names have theirs.
+    assert come(candidate(12, image=1, log_index=499), after).floors.logs == after.logs
+    # Without the policy's word an index says nothing: a new shard begins at 0 (THREATS T31).
+    assert come(candidate(12, image=2), after).floors.logs == after.logs
 
 
 def test_a_reason_lets_the_older_in_and_lowers_no_floor() -> None:
@@ -201,6 +224,7 @@ candidates = st.builds(
     statement=st.none() | st.integers(0, 3),
     by_time=st.booleans(),
     vouched=st.booleans(),
+    log_index=st.none() | st.integers(0, 9),
     expires=times,
     name=st.sampled_from([APP, APP + ".1"]),
 )

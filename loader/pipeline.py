@@ -1,0 +1,224 @@
+"""The line, in the order of its steps: each takes what the one before it established.
+
+    fd → statement → claims → metadata → Authorized → Admitted → Staged → receipts → commit
+
+`verify` goes to the archive's last byte and writes nothing. `load` goes on: runtimes are asked
+last, and whatever fails before the commit is undone backwards. Nothing here decides anything; the
+steps do, and each can only be given what the one before it returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from loader.archive.metadata import MetadataStore
+from loader.archive.reader import ArchiveReader
+from loader.delivery import choose, hand_over, stage, undone_if_it_fails
+from loader.errors import AirlockError, FormatError, PolicyError, RefusedError
+from loader.judge import judge, judge_statement
+from loader.model.bundle import BundleStatement
+from loader.policy.facts import Judgement
+from loader.source import BundleFile
+from loader.stage.area import Area
+from loader.state.ledger import Ledger, admit, look
+from loader.state.lock import StateFolder
+
+if TYPE_CHECKING:
+    from loader.interrupts import Interrupts
+    from loader.run import Host, Progress, Trace, Wish
+    from loader.runtime.base import Runtime
+    from loader.state.floors import Floors
+    from loader.state.ledger import AdmittedBundle
+    from loader.state.record import Outcome
+    from loader.witness import Admitted
+
+SCRATCH: Final = Path("/var/tmp")  # noqa: S108 - for a nameless file that nobody else can open
+"""Where `verify` lets small members wait that memory does not hold."""
+
+
+def verify(
+    path: Path, host: Host, trace: Trace, *, allow_downgrade: str | None, progress: Progress
+) -> None:
+    """Judge a bundle to its last byte. Writes nothing, stages nothing, asks no runtime.
+
+    Raises:
+        RefusedError: the bundle is refused.
+        LocalError: this machine could not judge it.
+    """
+    seen = look(host.places)
+    trace.warnings.extend(filter(None, [seen.note]))
+    with (
+        BundleFile.open(path) as source,
+        MetadataStore(SCRATCH, limits=host.limits) as blobs,
+        _reading(source, host, trace) as reader,
+    ):
+        admitted = _admit(reader, blobs, seen.floors, host, trace, allow_downgrade=allow_downgrade)
+        statement = admitted.value.judgement.statement
+        with _counted(statement, trace, progress) as counted:
+            for layer in reader.layers(statement):
+                for _ in counted(layer):
+                    pass
+            reader.finish()
+
+
+def load(
+    path: Path,
+    host: Host,
+    runtime: Runtime,
+    wish: Wish,
+    trace: Trace,
+    *,
+    progress: Progress,
+    interrupts: Interrupts,
+) -> None:
+    """Load a bundle: all of it, or nothing. Every attempt leaves one record in the ledger.
+
+    Raises:
+        RefusedError: the bundle is refused, and nothing changed.
+        LocalError: this machine or the runtime failed, and everything is as it was.
+    """
+    with (
+        StateFolder.lock(host.places, verb="load", at=host.now) as folder,
+        Ledger.open(folder, at=host.now, loader=host.version) as ledger,
+    ):
+        try:
+            _load(path, host, runtime, wish, trace, ledger, progress, interrupts)
+        except BaseException as e:
+            interrupts.ignore()
+            outcome: Outcome = "refused" if isinstance(e, RefusedError) else "failed"
+            try:
+                trace.warnings.extend(ledger.append(trace.failed(host, wish, outcome, e)))
+            except AirlockError as unwritten:
+                # The verdict stands, whether or not there is room to write it down.
+                trace.warnings.append(f"this attempt could not be recorded: {unwritten}")
+            raise
+
+
+def _load(
+    path: Path,
+    host: Host,
+    runtime: Runtime,
+    wish: Wish,
+    trace: Trace,
+    ledger: Ledger,
+    progress: Progress,
+    interrupts: Interrupts,
+) -> None:
+    with (
+        Area.open(host.places.quarantine) as area,
+        BundleFile.open(path) as source,
+        MetadataStore(area.path, limits=host.limits) as blobs,
+    ):
+        try:
+            with _reading(source, host, trace) as reader:
+                reason = wish.allow_downgrade
+                admitted = _admit(reader, blobs, ledger.floors, host, trace, allow_downgrade=reason)
+                judgement = admitted.value.judgement
+                chosen = choose(judgement, wish.platform)
+                with _counted(judgement.statement, trace, progress) as counted:
+                    staged = stage(admitted, chosen, reader, blobs, area, layers=counted)
+            with undone_if_it_fails(runtime, trace, interrupts):
+                hand_over(staged, chosen, runtime, wish, ledger, trace)
+                with interrupts.held():
+                    _commit(admitted, host, wish, ledger, trace)
+                    interrupts.ignore()
+        except BaseException:
+            # What closes behind us is not to be cut short by a second signal.
+            interrupts.ignore()
+            raise
+
+
+def _admit(
+    reader: ArchiveReader,
+    blobs: MetadataStore,
+    floors: Floors,
+    host: Host,
+    trace: Trace,
+    *,
+    allow_downgrade: str | None,
+) -> Admitted[AdmittedBundle]:
+    """Read up to the first layer; judge, and admit."""
+    policy, trust, limits = host.policy, host.trust, host.limits
+    sealed = reader.read_statement()
+    trace.statement = statement = BundleStatement.parse(sealed.raw, limits=limits)
+    claims = judge_statement(
+        statement,
+        sealed.signatures,
+        policy=policy,
+        trust=trust,
+        now=max(host.now, floors.time or host.now),
+        limits=limits,
+    )
+    reader.read_metadata(statement, blobs)
+    authorized = judge(statement, claims, blobs, policy=policy, trust=trust, limits=limits)
+    trace.judgement = authorized.value
+    admitted = admit(
+        authorized, floors, now=host.now, clock=policy.clock, allow_downgrade=allow_downgrade
+    )
+    trace.admission = admitted.value.admission
+    trace.warnings.extend(trace.admission.warnings)
+    return admitted
+
+
+def _commit(
+    admitted: Admitted[AdmittedBundle], host: Host, wish: Wish, ledger: Ledger, trace: Trace
+) -> None:
+    """Record what was loaded, and raise the floors: the last thing that happens."""
+    done = all(receipt.what == "already-there" for receipt in trace.receipts)
+    loaded = {
+        (wish.target, receipt.reference.tagged): receipt.digest
+        for receipt in trace.receipts
+        # What somebody else brought stays somebody else's.
+        if receipt.what == "loaded"
+        or receipt.digest in ledger.owned(wish.target, receipt.reference.tagged)
+    }
+    attempt = trace.attempt(host, wish, "already-there" if done else "loaded")
+    floors = admitted.value.admission.floors
+    trace.warnings.extend(ledger.append(attempt, floors=floors, loaded=loaded))
+
+
+@contextlib.contextmanager
+def _reading(source: BundleFile, host: Host, trace: Trace) -> Iterator[ArchiveReader]:
+    """Read an open archive; what looks broken while somebody still writes it is not held broken.
+
+    Raises:
+        PartialInputError: the file changed since it was opened.
+        AirlockError: whatever reading and judging raise.
+    """
+    trace.size = source.size
+    try:
+        yield ArchiveReader(source, limits=host.limits)
+    except PolicyError as e:
+        if isinstance(e.judgement, Judgement):
+            trace.judgement = e.judgement
+        raise
+    except FormatError as e:
+        try:
+            source.expect_whole()
+        except AirlockError as partial:
+            raise partial from e
+        raise
+    finally:
+        trace.bytes_read = source.position
+
+
+@contextlib.contextmanager
+def _counted(
+    statement: BundleStatement, trace: Trace, progress: Progress
+) -> Iterator[Callable[[Iterable[memoryview]], Iterator[memoryview]]]:
+    """Tell how far the layers are."""
+
+    def counted(chunks: Iterable[memoryview]) -> Iterator[memoryview]:
+        for chunk in chunks:
+            trace.layers_read += len(chunk)
+            progress.advance(len(chunk))
+            yield chunk
+
+    progress.begin("verifying layers", sum(member.size for member in statement.layers))
+    try:
+        yield counted
+    finally:
+        progress.end()

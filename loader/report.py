@@ -1,0 +1,345 @@
+"""A verdict in words or as JSON; the only place that words one.
+
+A verdict is a list of claims, each with who made it, when, and where a log has it. What came with
+the bundle is data here: every line is reduced to printable ASCII before it leaves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from loader.errors import AirlockError, PolicyError, RefusedError
+from loader.model.fields import format_instant
+from loader.progress import sized
+
+if TYPE_CHECKING:
+    from loader.model.strictjson import JsonObject, JsonValue
+    from loader.policy.facts import ClaimResult, Considered, ImageJudgement, Judgement, Problem
+    from loader.run import Host, Trace, Wish
+    from loader.runtime.base import Receipt
+
+SCHEMA: Final = "airlock-verdict/1"
+LINE_LENGTH_MAX: Final = 4000
+REASON_COUNT_MAX: Final = 1000
+Verdict = Literal["accept", "reject", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """All that a run came to."""
+
+    verb: Literal["verify", "load"]
+    trace: Trace
+    host: Host | None
+    wish: Wish | None
+    confinement: tuple[str, ...]
+    error: AirlockError | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Accepted, refused, or not judged because this machine could not."""
+        if self.error is None:
+            return "accept"
+        return "reject" if isinstance(self.error, RefusedError) else "error"
+
+
+def plain(text: str) -> str:
+    """Return text as a terminal, a journal and a mail survive it: printable ASCII, one line."""
+    safe = "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in text)
+    return safe if len(safe) <= LINE_LENGTH_MAX else f"{safe[: LINE_LENGTH_MAX - 3]}..."
+
+
+def error_lines(error: AirlockError) -> Iterator[str]:
+    """Yield the one line that says what is wrong, and one that says what to do."""
+    yield plain(f"airlock: error[{error.code}]: {error}")
+    if error.hint:
+        yield plain(f"hint: {error.hint}")
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+def as_text(outcome: Outcome, *, explain: bool = False) -> str:
+    """Return the verdict for people."""
+    return "".join(f"{plain(line)}\n" for line in _lines(outcome, explain=explain))
+
+
+def _lines(outcome: Outcome, *, explain: bool) -> Iterator[str]:
+    yield from _head(outcome)
+    if outcome.trace.judgement is not None:
+        yield from _judged(outcome.trace.judgement, outcome, explain=explain)
+    if isinstance(outcome.error, PolicyError):
+        for reason in outcome.error.reasons[:REASON_COUNT_MAX]:
+            yield f"  reason   {reason}"
+    admission = outcome.trace.admission
+    if admission is not None:
+        for downgrade in admission.downgrades:
+            yield f"  DOWNGRADE {downgrade}; let in because: {admission.reason}"
+    for warning in outcome.trace.warnings:
+        yield f"  warning  {warning}"
+    yield _last(outcome)
+
+
+def _judged(judgement: Judgement, outcome: Outcome, *, explain: bool) -> Iterator[str]:
+    in_images = {id(c.requirement) for i in judgement.images for c in i.claims}
+    for claim in judgement.bundle.results:
+        if id(claim.requirement) not in in_images:
+            yield from _claim(claim)
+    if explain:
+        for one in judgement.bundle.considered:
+            yield from _considered(one)
+    receipts = {receipt.reference.tagged: receipt for receipt in outcome.trace.receipts}
+    for image in judgement.images:
+        yield from _image(image, outcome, receipts, explain=explain)
+    for note in judgement.trust:
+        if note.holds == "differs" or explain:
+            yield f"  carried trust material {note.anchor}: {note.holds} (never used by itself)"
+
+
+def _head(outcome: Outcome) -> Iterator[str]:
+    trace, statement = outcome.trace, outcome.trace.statement
+    yield f"{trace.archive}: {sized(trace.size)}"
+    if outcome.confinement:
+        yield f"  cut off    {', '.join(outcome.confinement)}"
+    if outcome.host is not None:
+        yield f"  policy     {outcome.host.policy.where} ({outcome.host.policy.digest.short})"
+    if statement is None:
+        return
+    yield f"  statement  {statement.digest}"
+    expires = "" if statement.expires is None else f", expires {format_instant(statement.expires)}"
+    channel = (
+        "no channel"
+        if statement.channel is None
+        else f"channel {statement.channel}, sequence {statement.sequence}"
+    )
+    yield f"  {channel}, created {format_instant(statement.created)}{expires}"
+
+
+def _image(
+    image: ImageJudgement, outcome: Outcome, receipts: dict[str, Receipt], *, explain: bool
+) -> Iterator[str]:
+    entry, name = image.entry, image.name
+    platforms = ", ".join(str(kept.platform) for kept in image.graph.kept if kept.platform)
+    yield f"{entry.reference.tagged}  {entry.image.digest}" + (f"  {platforms}" * bool(platforms))
+    if name.problem is None:
+        yield f"  ok       name: {name.how}{f', {name.by}' * bool(name.by)}"
+    else:
+        yield from _refused("name", name.problem)
+    for claim in image.claims:
+        yield from _claim(claim)
+    if explain:
+        for one in image.considered:
+            yield from _considered(one)
+    receipt = receipts.get(name.reference.tagged)
+    if receipt is not None:
+        target = "" if outcome.wish is None else f" in {outcome.wish.target}"
+        yield f"  {receipt.what}{target}"
+        for what, value in receipt.read_back:
+            yield f"    read back: {what} = {value}"
+        for note in receipt.notes:
+            yield f"    note: {note}"
+
+
+def _claim(claim: ClaimResult) -> Iterator[str]:
+    if claim.problem is not None:
+        yield from _refused(claim.words, claim.problem)
+        return
+    yield f"  ok       {claim.words}"
+    for who in claim.who:
+        yield f"             said by {who}"
+    if claim.at:
+        yield f"             at {', '.join(format_instant(at) for at in claim.at)}"
+    for place in claim.positions:
+        yield f"             log {place.log}, index {place.log_index}"
+
+
+def _refused(words: str, problem: Problem) -> Iterator[str]:
+    yield f"  REFUSED  {words}"
+    yield f"             {problem.code}: {problem}"
+
+
+def _considered(one: Considered) -> Iterator[str]:
+    where = "" if one.piece.manifest is None else f" {one.piece.manifest.short}"
+    why = one.why_not
+    said = "counts" if one.counts else f"does not count: {why or 'no requirement is about it'}"
+    yield f"    seen     {one.piece.what} ({one.piece.store}{where}): {said}"
+
+
+def _last(outcome: Outcome) -> str:
+    trace, error = outcome.trace, outcome.error
+    read = f"{sized(trace.bytes_read)} read, {sized(trace.layers_read)} of layers"
+    if error is not None:
+        word = "REFUSED" if outcome.verdict == "reject" else "NOT DONE"
+        return f"{word} ({error.code}, exit status {error.exit_status}); {read}"
+    count = 0 if trace.judgement is None else len(trace.judgement.images)
+    images = "1 image" if count == 1 else f"{count} images"
+    if outcome.verb == "verify":
+        return f"VERIFIED: {images}; {read}"
+    if all(receipt.what == "already-there" for receipt in trace.receipts):
+        return f"ALREADY THERE: {images}, verified again; {read}"
+    return f"LOADED: {images}; {read}"
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def as_json(outcome: Outcome) -> str:
+    """Return the verdict for programs: schema `airlock-verdict/1`, keys in order, plain ASCII."""
+    return json.dumps(_document(outcome), sort_keys=True, indent=2, ensure_ascii=True) + "\n"
+
+
+def _document(outcome: Outcome) -> JsonObject:
+    trace, host = outcome.trace, outcome.host
+    statement, judgement, admission = trace.statement, trace.judgement, trace.admission
+    receipts = {receipt.reference.tagged: receipt for receipt in trace.receipts}
+    document: JsonObject = {
+        "schema": SCHEMA,
+        "verdict": outcome.verdict,
+        "verb": outcome.verb,
+        "archive": {
+            "name": trace.archive,
+            "size": trace.size,
+            "bytes_read": trace.bytes_read,
+            "layers_read": trace.layers_read,
+        },
+        "confinement": list(outcome.confinement),
+        "policy": None
+        if host is None
+        else {"file": host.policy.where, "digest": str(host.policy.digest)},
+        "anchors": []
+        if host is None
+        else [
+            {"name": a.name, "kind": a.kind, "fingerprint": a.fingerprint}
+            for a in host.trust.anchors
+        ],
+        "statement": None
+        if statement is None
+        else {
+            "digest": str(statement.digest),
+            "created": format_instant(statement.created),
+            "channel": statement.channel,
+            "sequence": statement.sequence,
+            "expires": None if statement.expires is None else format_instant(statement.expires),
+        },
+        "bundle_claims": []
+        if judgement is None
+        else [_claim_plain(claim) for claim in judgement.bundle.results],
+        "images": []
+        if judgement is None
+        else [
+            _image_plain(image, receipts.get(image.name.reference.tagged))
+            for image in judgement.images
+        ],
+        "trust": []
+        if judgement is None
+        else [{"anchor": n.anchor, "kind": n.kind, "holds": n.holds} for n in judgement.trust],
+        "target": None if outcome.wish is None else outcome.wish.target,
+        "repeat": admission is not None and admission.repeat,
+        "downgrade": None
+        if admission is None or not admission.downgrades
+        else {"reason": admission.reason, "what": list(admission.downgrades)},
+        "time": {
+            "evidence": None
+            if judgement is None or judgement.reference_time is None
+            else format_instant(judgement.reference_time),
+            "clock": None if host is None else format_instant(host.now),
+        },
+        "warnings": list(trace.warnings),
+        **_error_plain(outcome.error),
+    }
+    return document
+
+
+def _error_plain(error: AirlockError | None) -> JsonObject:
+    """Return why it ended otherwise than asked; the first four stand at the top for scripts."""
+    if error is None:
+        return {"code": None, "class": None, "where": None, "exit_status": 0, "error": None}
+    reasons = error.reasons if isinstance(error, PolicyError) else ()
+    return {
+        "code": error.code,
+        "class": error.error_class,
+        "where": error.where,
+        "exit_status": error.exit_status,
+        "error": {
+            "message": error.message,
+            "expected": error.expected,
+            "found": error.found,
+            "hint": error.hint,
+            "reasons": list(reasons[:REASON_COUNT_MAX]),
+            "reason_count": len(reasons),
+        },
+    }
+
+
+def _image_plain(image: ImageJudgement, receipt: Receipt | None) -> JsonObject:
+    return {
+        "reference": str(image.entry.reference),
+        "image": str(image.entry.image.digest),
+        "platforms": [
+            {
+                "platform": None if kept.platform is None else str(kept.platform),
+                "manifest": str(kept.digest),
+            }
+            for kept in image.graph.kept
+        ],
+        "name": {
+            "name": image.name.reference.tagged,
+            "how": image.name.how,
+            "by": image.name.by,
+            "said": list(image.name.said),
+            "problem": _problem_plain(image.name.problem),
+        },
+        "claims": [_claim_plain(claim) for claim in image.claims],
+        "considered": [_considered_plain(one) for one in image.considered],
+        "loaded": None
+        if receipt is None
+        else {
+            "what": receipt.what,
+            "runtime": receipt.runtime,
+            "digest": str(receipt.digest),
+            "read_back": [{"what": what, "value": value} for what, value in receipt.read_back],
+            "notes": list(receipt.notes),
+        },
+    }
+
+
+def _claim_plain(claim: ClaimResult) -> JsonObject:
+    return {
+        "claim": claim.claim,
+        "requirement": claim.words,
+        "holds": claim.holds,
+        "who": list(claim.who),
+        "at": [format_instant(at) for at in claim.at],
+        "logs": [
+            {"log": p.log, "log_index": p.log_index, "signer": p.signer} for p in claim.positions
+        ],
+        "evidence": [str(digest) for digest in claim.evidence],
+        "problem": _problem_plain(claim.problem),
+    }
+
+
+def _considered_plain(one: Considered) -> JsonObject:
+    return {
+        "what": one.piece.what,
+        "store": one.piece.store,
+        "manifest": None if one.piece.manifest is None else str(one.piece.manifest),
+        "blob": None if one.piece.blob is None else str(one.piece.blob),
+        "counts": one.counts,
+        "problem": _problem_plain(one.why_not),
+    }
+
+
+def _problem_plain(problem: Problem | None) -> JsonValue:
+    if problem is None:
+        return None
+    return {
+        "code": problem.code,
+        "message": problem.message,
+        "where": problem.where,
+        "expected": problem.expected,
+        "found": problem.found,
+        "hint": problem.hint,
+    }

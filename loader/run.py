@@ -1,0 +1,129 @@
+"""One run of the loader: what it brings along, what was asked, what became known on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from loader.errors import AirlockError
+from loader.limits import DEFAULT_LIMITS, Limits
+from loader.state.record import Attempt, AttemptedImage, Failure, Outcome
+
+if TYPE_CHECKING:
+    from loader.model.bundle import BundleStatement
+    from loader.model.descriptor import Platform
+    from loader.places import Places
+    from loader.policy.facts import ImageJudgement, Judgement
+    from loader.policy.model import Policy
+    from loader.runtime.base import Receipt
+    from loader.state.admission import Admission
+    from loader.trust.store import TrustStore
+
+
+class Progress(Protocol):
+    """Somebody who is told how far the layers are."""
+
+    def begin(self, what: str, size: int) -> None:
+        """Learn that so many bytes will come."""
+
+    def advance(self, size: int) -> None:
+        """Learn that so many came."""
+
+    def end(self) -> None:
+        """Learn that all came, or that none will come any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What this host brings along, before anything of the bundle is known."""
+
+    places: Places
+    policy: Policy
+    trust: TrustStore
+    now: datetime
+    version: str
+    limits: Limits = DEFAULT_LIMITS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the operator asked for."""
+
+    target: str
+    """The runtime, as the ledger keys it: two folders are two targets."""
+    platform: Platform | None
+    """None asks for all that there is."""
+    allow_downgrade: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Trace:
+    """What became known on the way, for verdict and ledger; nothing is ever decided by it."""
+
+    archive: str = ""
+    """The archive's path, as messages show it."""
+    size: int = 0
+    bytes_read: int = 0
+    layers_read: int = 0
+    """Bytes of layers that were taken from the archive."""
+    statement: BundleStatement | None = None
+    judgement: Judgement | None = None
+    admission: Admission | None = None
+    receipts: list[Receipt] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def attempt(self, host: Host, wish: Wish, outcome: Outcome) -> Attempt:
+        """Return the ledger's record of what is known so far."""
+        return self._attempt(host, wish, outcome, failure=None)
+
+    def failed(self, host: Host, wish: Wish, outcome: Outcome, error: BaseException) -> Attempt:
+        """Return the ledger's record of an attempt that ended with an error."""
+        failure = (
+            Failure(code=error.code, message=error.message, where=error.where)
+            if isinstance(error, AirlockError)
+            else Failure(code="internal.bug", message=type(error).__name__)
+        )
+        return self._attempt(host, wish, outcome, failure=failure)
+
+    def _attempt(
+        self, host: Host, wish: Wish, outcome: Outcome, *, failure: Failure | None
+    ) -> Attempt:
+        statement, judgement, admission = self.statement, self.judgement, self.admission
+        receipts = {receipt.reference.tagged: receipt for receipt in self.receipts}
+        return Attempt(
+            verb="load",
+            outcome=outcome,
+            at=host.now,
+            loader=host.version,
+            archive=self.archive,
+            target=wish.target,
+            statement=None if statement is None else statement.digest,
+            created=None if statement is None else statement.created,
+            channel=None if statement is None else statement.channel,
+            sequence=None if statement is None else statement.sequence,
+            policy=host.policy.digest,
+            anchors=tuple((anchor.name, anchor.file_digest) for anchor in host.trust.anchors),
+            time=None if judgement is None else judgement.reference_time,
+            images=()
+            if judgement is None
+            else tuple(
+                _attempted(image, receipts.get(image.name.reference.tagged))
+                for image in judgement.images
+            ),
+            downgrade=None if admission is None else admission.reason,
+            warnings=tuple(self.warnings),
+            failure=failure,
+        )
+
+
+def _attempted(image: ImageJudgement, receipt: Receipt | None) -> AttemptedImage:
+    return AttemptedImage(
+        name=image.name.reference.tagged,
+        packed_as=str(image.entry.reference),
+        image=image.entry.image.digest,
+        evidence=tuple(dict.fromkeys(d for claim in image.claims for d in claim.evidence)),
+        at=image.at,
+        what="" if receipt is None else receipt.what,
+        read_back=() if receipt is None else receipt.read_back,
+    )
