@@ -73,6 +73,11 @@ lock: ## make requirements/*.txt again from pyproject.toml
 errors: $(VENV)/.ready ## write docs/errors.md from the error classes
 	@$(PY) scripts/errors.py
 
+.PHONY: lists
+lists: errors .cache/frozen-venv/.locked ## write again what the architecture tests compare with
+	@$(PY) scripts/third_party.py
+	@.cache/frozen-venv/bin/python scripts/freeze.py --write-list
+
 .PHONY: clean
 clean: ## remove what the targets made, but for .venv and .cache
 	rm -rf build dist .demo

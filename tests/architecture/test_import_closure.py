@@ -37,16 +37,6 @@ def _closure(*absent: str) -> tuple[list[str], list[str]]:
     return said["ours"], said["loaded"]
 
 
-def _third_party(loaded: list[str]) -> set[str]:
-    """Names of what is neither ours nor the standard library's, down to a package's own modules."""
-    return {
-        ".".join(name.split(".")[:2])
-        for name in loaded
-        if name.split(".")[0] not in {*sys.stdlib_module_names, *tree.SHIPPED, "__mp_main__"}
-        and not name.startswith("__editable__")
-    }
-
-
 def test_the_refusal_works() -> None:
     ran = _probe("--control")
     assert ran.returncode != 0
@@ -83,9 +73,9 @@ def test_no_part_of_the_connected_side_is_loaded() -> None:
 def test_third_party_modules_are_the_listed_ones() -> None:
     # This list decides dependencies: a line more is a decision (docs/adr), not a detail.
     kept = set(KEPT.read_text(encoding="utf-8").split())
-    found = _third_party(_closure()[1])
-    assert found - kept == set(), "not in tests/architecture/third-party-modules.txt"
-    assert kept - found == set(), "no longer imported: take it out of the list"
+    found = tree.third_party(_closure()[1])
+    assert found - kept == set(), "new: a decision; then `make lists`"
+    assert kept - found == set(), "no longer imported: `make lists`"
 
 
 @pytest.mark.parametrize("name", ["tests", "scripts", "_pytest", "pytest", "hypothesis"])

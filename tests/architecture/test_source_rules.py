@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import loader
 from tests.architecture import tree
 
 # One idea a file: about 400 lines, with slack so that no cut is made in the wrong place.
@@ -87,3 +89,9 @@ def test_the_loader_reads_no_environment_but_at_its_door(path: Path) -> None:
         and node.value.id == "os"
     ]
     assert read == []
+
+
+def test_the_version_is_written_twice_and_is_one() -> None:
+    # A frozen program has no metadata to ask.
+    project = tomllib.loads((tree.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["version"] == loader.VERSION

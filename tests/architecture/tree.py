@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -47,3 +48,13 @@ def excluded_from_frozen(*groups: str) -> set[str]:
                 found[name] = set(ast.literal_eval(node.value))
     assert set(found) == set(groups), "build-frozen.spec no longer has these lists"
     return set().union(*found.values())
+
+
+def third_party(loaded: list[str]) -> set[str]:
+    """Names of what is neither ours nor the standard library's, down to a package's own modules."""
+    return {
+        ".".join(name.split(".")[:2])
+        for name in loaded
+        if name.split(".")[0] not in {*sys.stdlib_module_names, *SHIPPED, "__mp_main__"}
+        and not name.startswith("__editable__")
+    }
