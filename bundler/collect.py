@@ -115,8 +115,10 @@ def collect(
         except BaseException:
             cancelled.set()
             registries.close()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=True, cancel_futures=True)
             raise
+        finally:
+            run.close()
 
 
 class _Run:
@@ -137,6 +139,11 @@ class _Run:
         self._cancelled = cancelled
         self._layouts: dict[tuple[str, Path], LayoutRepository] = {}
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the archives that were read."""
+        for layout in self._layouts.values():
+            layout.close()
 
     def all(self, pool: ThreadPoolExecutor) -> tuple[CollectedImage, ...]:
         limits = self._wanted.limits
@@ -201,7 +208,12 @@ class _Run:
             key = source.kind, source.path
             if key not in self._layouts:
                 files = FolderFiles(source.path) if source.kind == "oci" else TarFiles(source.path)
-                self._layouts[key] = LayoutRepository(files, f"{source.kind}:{source.path}")
+                try:
+                    layout = LayoutRepository(files, f"{source.kind}:{source.path}")
+                except BaseException:
+                    files.close()
+                    raise
+                self._layouts[key] = layout
             return self._layouts[key]
 
     def _evidence(

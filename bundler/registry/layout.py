@@ -66,6 +66,9 @@ class Files(Protocol):
     def open(self, name: str) -> tuple[BinaryIO, int, int] | None:
         """Return an open file, where in it this one begins, and its size; None if not there."""
 
+    def close(self) -> None:
+        """Close what is open."""
+
 
 class FolderFiles:
     """A layout's folder."""
@@ -84,12 +87,14 @@ class FolderFiles:
             raise InputError(
                 "a file of a layout cannot be read", where=str(path), found=e.strerror or ""
             ) from e
-        file = os.fdopen(fd, "rb", buffering=0)
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            file.close()
+            os.close(fd)
             raise InputError("not a regular file", where=str(path))
-        return file, 0, status.st_size
+        return os.fdopen(fd, "rb", buffering=0), 0, status.st_size
+
+    def close(self) -> None:
+        """Nothing stays open between two files."""
 
 
 class TarFiles:
@@ -152,6 +157,10 @@ class LayoutRepository:
     def name(self) -> str:
         """What the user called it."""
         return self._name
+
+    def close(self) -> None:
+        """Close the layout's files."""
+        self._files.close()
 
     # --- choosing an image --------------------------------------------------------------------
 
