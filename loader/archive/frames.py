@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
-from loader.errors import CompressionError, FormatError, LimitError, TruncatedError, shown
+from loader.errors import (
+    CompressionError,
+    FormatError,
+    LimitError,
+    TrailingDataError,
+    TruncatedError,
+    shown,
+)
 from loader.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
@@ -122,6 +129,7 @@ class Frames:
 
     __slots__ = (
         "_at",
+        "_closing",
         "_content_left",
         "_data",
         "_decompressor",
@@ -139,6 +147,7 @@ class Frames:
         self._data = memoryview(b"")
         self._at = 0
         self._ended = False
+        self._closing = False
         self._offset = 0
         self._decompressor = ZstdDecompressor()
         self._content_left = 0
@@ -170,6 +179,10 @@ class Frames:
         self._data = memoryview(rest + data if rest else data)
         self._at = 0
 
+    def close(self) -> None:
+        """Learn that no frame may begin any more."""
+        self._closing = True
+
     def take(self, size_max: int) -> memoryview | None:
         """Return the next bytes of the tar, none at its end, None where more must be handed in.
 
@@ -177,6 +190,7 @@ class Frames:
             TruncatedError: the file ends within a frame, or before there is one.
             CompressionError: a frame is damaged or outside the profile.
             LimitError: a frame is too large, or there are too many short ones.
+            TrailingDataError: after `close`, there is more than the end.
             FormatError: this is no archive of ours.
         """
         if self._state == "start" and not self._recognized():
@@ -187,6 +201,8 @@ class Frames:
             if self._state == "header":
                 if self._drained and self._ended:
                     return memoryview(b"")
+                if self._closing and not self._drained:
+                    raise TrailingDataError("bytes behind the end of the archive", where=self.where)
                 if not self._begun():
                     return None
             piece = self._decompress(size_max)

@@ -388,6 +388,7 @@ class _Stream:
 
     def at_end(self) -> bool:
         """Tell whether there is nothing more, neither in the tar nor in the file."""
+        self._frames.close()
         return not self._buffer and not self._fill()
 
     def _fill(self) -> bool:

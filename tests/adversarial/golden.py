@@ -1,7 +1,8 @@
 """A small bundle with everything in it that a bundle can hold, and the ways to take it apart.
 
 Two images: one for two platforms with a signature on its index, one for a single platform. Layers
-are real gzip of real tars, configs name their diff_ids, the evidence is shaped like cosign's.
+are real gzip of real tars, configs name their diff_ids, and `KEY` really signed both images and the
+statement. `POLICY`, with `KEY`'s public half beside it as `release.pub`, accepts it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import BinaryIO
 
 from bundler.pack.writer import Format, write_archive
@@ -33,10 +35,29 @@ from loader.model.descriptor import (
     Platform,
 )
 from loader.model.reference import Reference
+from tests.fakes.sigworld.signed import Layer
+from tests.fakes.sigworld.world import World
 
-LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 CREATED = datetime(2026, 11, 21, 2, 30, tzinfo=UTC)
-SIGNATURE = b'{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}'
+WORLD = World()
+KEY = WORLD.managed("release")
+POLICY = """\
+schema = 1
+
+[[image]]
+match = "registry.example/**"
+name = "as-packed"
+
+[[image.require]]
+claim = "signature"
+key = "release"
+
+[anchor.release]
+key = "release.pub"
+"""
+"""Accepts the golden bundle: both images are signed by the key, as cosign 2 signs. It asks for no
+signature of the statement, so that what is wrong behind the statement is found for itself."""
 
 
 def dumps(value: object) -> bytes:
@@ -63,7 +84,8 @@ class Bundle:
     metadata: tuple[Descriptor, ...]
     layers: tuple[Descriptor, ...]
     blobs: Mapping[Digest, bytes]
-    signatures: tuple[bytes, ...] = (SIGNATURE,)
+    signed: tuple[bytes, ...] | None = None
+    """The statement's signatures; None for one by `KEY`."""
     channel: str | None = "stable"
     sequence: int | None = 7
     expires: datetime | None = None
@@ -82,6 +104,12 @@ class Bundle:
             layers=self.layers,
         )
 
+    @property
+    def signatures(self) -> tuple[bytes, ...]:
+        if self.signed is not None:
+            return self.signed
+        return (dumps(WORLD.sign(self.statement.raw, KEY, log="none").bundle()),)
+
     def open_blob(self, digest: Digest) -> BinaryIO:
         return io.BytesIO(self.blobs[digest])
 
@@ -91,7 +119,7 @@ class Bundle:
         return out.getvalue()
 
     def with_signatures(self, signatures: Sequence[bytes]) -> Bundle:
-        return replace(self, signatures=tuple(signatures))
+        return replace(self, signed=tuple(signatures))
 
 
 @dataclass(slots=True)
@@ -109,7 +137,7 @@ class Builder:
         self.blobs[descriptor.digest] = raw
         return descriptor
 
-    def layer(self, raw: bytes, media_type: str = LAYER) -> Descriptor:
+    def layer(self, raw: bytes, media_type: str = LAYER_TYPE) -> Descriptor:
         descriptor = Descriptor.make(media_type, raw)
         if descriptor.digest not in self.blobs:
             self.layers.append(descriptor)
@@ -160,24 +188,15 @@ class Builder:
         )
 
     def signature(self, subject: Descriptor, reference: str) -> Descriptor:
-        """Add what cosign stores under a `.sig` tag; the signature in it is none."""
-        payload = self.small(
-            "application/vnd.dev.cosign.simplesigning.v1+json",
-            dumps(
-                {
-                    "critical": {
-                        "identity": {"docker-reference": reference},
-                        "image": {"docker-manifest-digest": str(subject.digest)},
-                        "type": "cosign container image signature",
-                    },
-                    "optional": None,
-                }
-            ),
-        )
+        """Add what cosign 2 stores under a `.sig` tag, signed by `KEY`, and return its manifest."""
+        signed = WORLD.sign_image_legacy(str(subject.digest), KEY, reference=reference, log="none")
+        return self.evidence(signed.layer())
+
+    def evidence(self, *layers: Layer) -> Descriptor:
+        """Add a manifest with these layers, which are small members as all evidence is."""
+        for layer in layers:
+            self.small(layer.media_type, layer.blob)
         config = self.small(OCI_CONFIG, dumps({"architecture": "", "os": "", "rootfs": {}}))
-        signed = payload.plain() | {
-            "annotations": {"dev.cosignproject.cosign/signature": "MEUCIQDAAAA="}
-        }
         return self.small(
             OCI_MANIFEST,
             dumps(
@@ -185,12 +204,13 @@ class Builder:
                     "schemaVersion": 2,
                     "mediaType": OCI_MANIFEST,
                     "config": config.plain(),
-                    "layers": [signed],
+                    "layers": [layer.descriptor() for layer in layers],
                 }
             ),
         )
 
 
+@cache
 def golden() -> Bundle:
     """Return the bundle that every case of the corpus starts from."""
     builder = Builder()
@@ -199,9 +219,8 @@ def golden() -> Bundle:
     index = builder.index({"linux/amd64": amd64, "linux/arm64": arm64})
     tool = builder.image("linux/amd64", {"tool": b"#!/bin/true\n"})
     signature = builder.signature(index, "registry.example/org/app")
-    key = builder.small(
-        "application/x-pem-file", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
-    )
+    tool_signature = builder.signature(tool, "registry.example/org/tool")
+    key = builder.small("application/x-pem-file", KEY.public_pem)
     images = (
         ImageEntry(
             reference=Reference.parse("registry.example/org/app:1.0"),
@@ -218,7 +237,9 @@ def golden() -> Bundle:
             reference=Reference.parse("registry.example/org/tool:2"),
             image=tool,
             platforms=(PlatformManifest(platform=Platform.parse("linux/amd64"), manifest=tool),),
-            evidence=(),
+            evidence=(
+                EvidenceEntry(subject=tool.digest, store="signature-tag", manifest=tool_signature),
+            ),
         ),
     )
     return Bundle(
