@@ -57,6 +57,18 @@ class Limits:
     annotation_count_max: int = 1024
     name_length_max: int = 255
     """Characters of a repository's full name (distribution specification)."""
+    checkpoint_size_max: int = 64 * KIB
+    """Bytes of a log's signed note; with a hundred witnesses it has about 15 KiB."""
+    checkpoint_signature_count_max: int = 100
+    """Signature lines of one note (golang.org/x/mod/sumdb/note reads no more either)."""
+    signature_size_max: int = 8 * KIB
+    """Bytes of one signature: RSA-4096 has 512, a timestamp's is elsewhere."""
+    envelope_signature_count_max: int = 16
+    """Signatures in one DSSE envelope; cosign and every bundle have one."""
+    timestamp_size_max: int = 64 * KIB
+    """Bytes of one RFC 3161 response; with a chain embedded it has about 5 KiB."""
+    trusted_root_authority_count_max: int = 256
+    """Logs, or authorities of one kind, in one trusted root."""
     layer_expanded_size_max: int = 64 * GIB
     """Bytes of one decompressed layer when its diff_id is checked."""
     metadata_memory_max: int = 32 * MIB
