@@ -7,17 +7,20 @@ tampers, and a host without network. Everything lies in `.demo/` and can be look
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import requests
+import zstandard
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -88,7 +91,7 @@ def main() -> int:
             run(pack, expect=0, quiet=sequence == 1)
     say(3, "The registry is gone. What does the bundle say that it holds?")
     run(["airlock", "inspect", "bundle.tar.zst"], expect=0)
-    say(4, "A courier changes one byte of a layer. The host refuses, and nothing changed.")
+    say(4, "A courier changes a byte of a layer and repairs all checksums. The host refuses it.")
     tamper(DEMO / "bundle.tar.zst", DEMO / "tampered.tar.zst")
     run(load("tampered.tar.zst"), expect=TAMPER_STATUS)
     if (DEMO / "loaded").exists():
@@ -144,10 +147,16 @@ def say(number: int, text: str) -> None:
 
 
 def tamper(source: Path, target: Path) -> None:
-    """Change one byte well behind the metadata, where the layers are."""
-    raw = bytearray(source.read_bytes())
-    raw[-len(raw) // 8] ^= 1
-    target.write_bytes(raw)
+    """Change one byte of the last layer, and repair every checksum that needs no key."""
+    plain = bytearray(
+        zstandard.ZstdDecompressor()
+        .stream_reader(source.read_bytes(), read_across_frames=True)
+        .read()
+    )
+    with tarfile.open(fileobj=io.BytesIO(plain)) as archive:
+        layer = archive.getmembers()[-1]
+    plain[layer.offset_data + layer.size // 2] ^= 1
+    target.write_bytes(zstandard.ZstdCompressor(write_checksum=True).compress(bytes(plain)))
 
 
 @contextlib.contextmanager
