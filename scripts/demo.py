@@ -103,9 +103,8 @@ def main() -> int:
     print(f"\nDone in {time.monotonic() - began:.1f} s. Look around in .demo/:")
     print("  policy.toml, *.pub, trusted_root.json   what the host pins")
     print("  bundle.tar.zst                          zstd -dc .demo/bundle.tar.zst | tar -t")
-    print(
-        f"  loaded/                                 skopeo inspect oci:.demo/loaded:{registry}/acme/app:1.0.0"
-    )
+    name = f"oci:.demo/loaded:{registry}/acme/app:1.0.0"
+    print(f"  loaded/                                 skopeo inspect {name}")
     return 0
 
 
@@ -161,7 +160,7 @@ def tamper(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def publisher() -> Iterator[str]:
-    """Serve the signed image: by Debian's docker-registry where it is there, else by the tests' own."""
+    """Serve the signed image: by Debian's docker-registry, else by the tests' own."""
     store = demo.build(DEMO)
     key = ec.generate_private_key(ec.SECP256R1())
     (DEMO / "packer.key").write_bytes(
@@ -194,7 +193,8 @@ def debian_registry(program: str) -> Iterator[str]:
     folder = DEMO / "registry"
     config = DEMO / "registry.yml"
     config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}}}}}\n"
+        "version: 0.1\nlog: {level: error}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder}}}}}\n"
         f"http: {{addr: 127.0.0.1:{host.rpartition(':')[2]}}}\n",
         encoding="utf-8",
     )
