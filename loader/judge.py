@@ -1,0 +1,370 @@
+"""The judge: evidence, trust and policy in, an authorized judgement or a refusal out.
+
+Called with the same arguments by the loader and, before anything is sealed, by the bundler
+(DESIGN §4, decision 10): "it verified here and failed there" must not happen.
+
+    judge_statement   before any other member is read: rules, names, expiry, bundle signatures
+    judge             after the small members are read, before any layer is
+
+Neither reads a clock, a file or the environment.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from loader.digest import Digest
+from loader.errors import (
+    AirlockError,
+    EmptyBundleError,
+    ExpiredError,
+    FormatError,
+    NameTwiceError,
+    NoEvidenceError,
+    VerificationError,
+)
+from loader.evidence import Broken, Unsigned, evidence_of, expect_closed, kind_of
+from loader.graph import read_graph
+from loader.limits import DEFAULT_LIMITS
+from loader.model.fields import format_instant
+from loader.model.sigstore_bundle import MessageSignature, SigstoreBundle
+from loader.policy.decide import claims_of_statement, decide, judge_image, no_rule, refusal
+from loader.policy.facts import (
+    BundleClaims,
+    Considered,
+    ImageFacts,
+    Judgement,
+    Piece,
+    Problem,
+    TrustNote,
+    Weighed,
+)
+from loader.policy.rules import BundleSignatureClaim, KeySpeaker, SignatureClaim
+from loader.policy.weigh import unreadable, weigh
+from loader.trust.keys import PublicKey
+from loader.verify.message import Message
+from loader.verify.sigstore import Material, verify_artifact, verify_evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from loader.evidence import Found
+    from loader.graph import ImageGraph
+    from loader.limits import Limits
+    from loader.model.bundle import BlobSource, BundleStatement, ImageEntry, TrustEntry
+    from loader.policy.model import Policy
+    from loader.policy.rules import Speaker
+    from loader.policy.weigh import Outcome
+    from loader.trust.store import TrustStore
+    from loader.verify.facts import Signed
+    from loader.witness import Authorized, Verified
+
+_NOBODY_SIGNED: Final = Problem(code=NoEvidenceError.code, message="nobody signed it")
+_NO_SIGNATURE: Final = Problem(
+    code=NoEvidenceError.code, message="what it says is not that the image is signed"
+)
+
+
+def judge_statement(
+    statement: BundleStatement,
+    signatures: tuple[bytes, ...],
+    *,
+    policy: Policy,
+    trust: TrustStore,
+    now: datetime,
+    limits: Limits = DEFAULT_LIMITS,
+) -> BundleClaims:
+    """Judge what can be judged before any other member is read.
+
+    What becomes true: there is an image; every image has a rule; no name stands for two images; the
+    bundle has not expired; every `bundle-signature` that a rule of any image requires is met over
+    exactly the statement's bytes. A signature that no rule asks for is not looked at.
+
+    Args:
+        statement: parsed from the bytes that the signatures must cover.
+        signatures: the members behind it, as they are.
+        policy: what this host accepts.
+        trust: the anchors that the policy names.
+        now: the host's clock, or its floor where that is later.
+        limits: sizes and counts.
+
+    Raises:
+        PolicyError: any of that does not hold; `judgement` is what a report shows.
+    """
+    policies = [(entry, policy.rules_for(entry.reference)) for entry in statement.images]
+    wanted = tuple(
+        dict.fromkeys(
+            requirement
+            for _, rules in policies
+            for requirement in rules.require
+            if isinstance(requirement, BundleSignatureClaim)
+        )
+    )
+    considered = tuple(
+        _statement_signature(raw, statement, wanted, trust=trust, limits=limits)
+        for raw in signatures
+        if wanted
+    )
+    claims = BundleClaims(results=claims_of_statement(wanted, considered), considered=considered)
+    problems = [("", problem) for problem in _statement_problems(statement, now=now)]
+    problems += [
+        (str(entry.reference), no_rule(entry.reference.name))
+        for entry, rules in policies
+        if not rules.require
+    ]
+    problems += [("the bundle", one.problem) for one in claims.results if one.problem is not None]
+    if problems:
+        raise refusal(
+            Judgement(
+                statement=statement,
+                bundle=claims,
+                images=(),
+                trust=(),
+                reference_time=_newest(considered),
+                problems=tuple(problems),
+            )
+        )
+    return claims
+
+
+def _statement_problems(statement: BundleStatement, *, now: datetime) -> list[Problem]:
+    problems: list[Problem] = []
+    if not statement.images:
+        problems.append(Problem(code=EmptyBundleError.code, message="the bundle holds no image"))
+    first: dict[str, Digest] = {}
+    for entry in statement.images:
+        name = entry.reference.tagged
+        if first.setdefault(name, entry.image.digest) != entry.image.digest:
+            problems.append(
+                Problem(
+                    code=NameTwiceError.code,
+                    message="the bundle gives one name to two different images",
+                    where=name,
+                    found=f"{first[name]} and {entry.image.digest}",
+                )
+            )
+    if statement.expires is not None and statement.expires < now:
+        problems.append(
+            Problem(
+                code=ExpiredError.code,
+                message="the bundle has expired",
+                expected=f"a time up to {format_instant(statement.expires)}",
+                found=format_instant(now),
+                hint="pack it again; its packer gave it an end",
+            )
+        )
+    return problems
+
+
+def _statement_signature(
+    raw: bytes,
+    statement: BundleStatement,
+    wanted: tuple[BundleSignatureClaim, ...],
+    *,
+    trust: TrustStore,
+    limits: Limits,
+) -> Considered:
+    piece = Piece(
+        store="statement",
+        manifest=None,
+        blob=Digest.of(raw),
+        what="signature of the bundle statement",
+        subjects=frozenset(),
+    )
+    try:
+        bundle = _over_bytes(raw, limits=limits)
+    except FormatError as e:
+        return Considered(piece=piece, weighed=tuple(unreadable(e) for _ in wanted))
+    message = Message.of(statement.raw)
+    verify = _verifier(
+        lambda material: verify_artifact(bundle, message, material, limits=limits), trust
+    )
+    return Considered(
+        piece=piece,
+        weighed=tuple(
+            weigh(one, verify, digests=frozenset(), reference=None, is_signature=True)
+            for one in wanted
+        ),
+    )
+
+
+def _over_bytes(raw: bytes, *, limits: Limits) -> SigstoreBundle:
+    """Return a signature of the bundle statement: v0.3, over the bytes themselves (format.md).
+
+    An in-toto statement that lists the file among its subjects says something about it, for
+    instance that a scanner saw it; that is no approval of what it holds.
+
+    Raises:
+        FormatError: it is something else.
+    """
+    where = "airlock.sigstore.json"
+    bundle = SigstoreBundle.parse(raw, where=where, limits=limits)
+    if bundle.version != "0.3" or not isinstance(bundle.content, MessageSignature):
+        raise FormatError(
+            "not a signature of a bundle statement",
+            where=where,
+            expected="a Sigstore bundle v0.3 with a messageSignature",
+            found=f"v{bundle.version}, {type(bundle.content).__name__}",
+        )
+    return bundle
+
+
+def judge(
+    statement: BundleStatement,
+    claims: BundleClaims,
+    blobs: BlobSource,
+    *,
+    policy: Policy,
+    trust: TrustStore,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Authorized[Judgement]:
+    """Judge every image of a bundle by its small members alone.
+
+    Args:
+        statement: the bundle statement.
+        claims: what `judge_statement` returned for it under the same policy and trust.
+        blobs: the small members.
+        policy: what this host accepts.
+        trust: the anchors that the policy names.
+        limits: sizes and counts.
+
+    Raises:
+        FormatError: an image is malformed, or the bundle holds too much or too little.
+        PolicyError: a requirement is not met; `judgement` is what a report shows.
+    """
+    graphs = [read_graph(entry, blobs, limits=limits) for entry in statement.images]
+    expect_closed(statement, graphs, blobs, limits=limits)
+    images = [
+        judge_image(_facts(entry, graph, blobs, policy=policy, trust=trust, limits=limits), claims)
+        for entry, graph in zip(statement.images, graphs, strict=True)
+    ]
+    seen = [one for image in images for one in image.considered]
+    return decide(
+        statement,
+        claims,
+        images,
+        trust=tuple(_note(entry, blobs, trust, limits=limits) for entry in statement.trust),
+        reference_time=_newest((*claims.considered, *seen)),
+    )
+
+
+def _facts(
+    entry: ImageEntry,
+    graph: ImageGraph,
+    blobs: BlobSource,
+    *,
+    policy: Policy,
+    trust: TrustStore,
+    limits: Limits,
+) -> ImageFacts:
+    rules = policy.rules_for(entry.reference)
+    wanted = tuple(one for one in rules.require if isinstance(one, SignatureClaim))
+    return ImageFacts(
+        entry=entry,
+        graph=graph,
+        policy=rules,
+        considered=tuple(
+            _considered(found, graph, wanted, trust=trust, limits=limits)
+            for found in evidence_of(entry, graph, blobs, limits=limits)
+        ),
+    )
+
+
+def _considered(
+    found: Found,
+    graph: ImageGraph,
+    wanted: tuple[SignatureClaim, ...],
+    *,
+    trust: TrustStore,
+    limits: Limits,
+) -> Considered:
+    evidence = found.evidence
+
+    def piece(what: str) -> Piece:
+        return Piece(
+            store=found.entry.store,
+            manifest=found.entry.manifest.digest,
+            blob=found.blob,
+            what=what,
+            subjects=frozenset({found.entry.subject}) & graph.digests,
+        )
+
+    if isinstance(evidence, Unsigned):
+        return Considered(
+            piece=piece(f"unsigned {evidence.what}"),
+            weighed=(),
+            problem=_NOBODY_SIGNED,
+        )
+    if isinstance(evidence, Broken):
+        return Considered(
+            piece=piece("unreadable evidence"),
+            weighed=tuple(unreadable(evidence.error) for _ in wanted),
+            problem=Problem.of(evidence.error),
+        )
+    kind = kind_of(evidence, limits=limits)
+    if not kind.is_small:
+        return Considered(
+            piece=piece(kind.words),
+            weighed=tuple(Weighed(stage="absent", problem=None) for _ in wanted),
+            problem=_NO_SIGNATURE,
+        )
+    verify = _verifier(lambda material: verify_evidence(evidence, material, limits=limits), trust)
+    return Considered(
+        piece=piece(kind.words),
+        weighed=tuple(
+            weigh(
+                one,
+                verify,
+                digests=graph.digests,
+                reference=graph.entry.reference,
+                is_signature=kind.is_signature,
+            )
+            for one in wanted
+        ),
+        problem=None if kind.is_signature else _NO_SIGNATURE,
+    )
+
+
+def _verifier(
+    check: Callable[[Material], Verified[Signed]], trust: TrustStore
+) -> Callable[[Speaker], Outcome]:
+    """Return a function that verifies one piece of evidence once for each set of anchors."""
+    outcomes: dict[tuple[str | None, str | None], Outcome] = {}
+
+    def verify(speaker: Speaker) -> Outcome:
+        key = speaker.key if isinstance(speaker, KeySpeaker) else None
+        names = (speaker.trusted_root, key)
+        if names not in outcomes:
+            root = speaker.trusted_root
+            material = Material(
+                trusted_root=None if root is None else trust.trusted_root(root),
+                key=None if key is None else trust.key(key),
+            )
+            try:
+                outcomes[names] = check(material)
+            except VerificationError as e:
+                outcomes[names] = e
+        return outcomes[names]
+
+    return verify
+
+
+def _note(entry: TrustEntry, blobs: BlobSource, trust: TrustStore, *, limits: Limits) -> TrustNote:
+    """Compare carried trust material with the pinned one; it is never used by itself."""
+    anchor = trust.find(entry.anchor)
+    if anchor is None or anchor.kind != entry.kind:
+        return TrustNote(anchor=entry.anchor, kind=entry.kind, holds="not-pinned")
+    same = [blob.digest for blob in entry.blobs] == [anchor.file_digest]
+    if not same and isinstance(anchor.value, PublicKey) and len(entry.blobs) == 1:
+        # The same key may be written as PEM or DER, with or without a last newline.
+        raw = blobs.read(entry.blobs[0], where=entry.anchor, size_max=limits.certificate_size_max)
+        try:
+            same = PublicKey.parse(raw, name=entry.anchor).fingerprint == anchor.fingerprint
+        except AirlockError:
+            same = False
+    return TrustNote(anchor=entry.anchor, kind=entry.kind, holds="matches" if same else "differs")
+
+
+def _newest(considered: tuple[Considered, ...]) -> datetime | None:
+    return max((at for one in considered for w in one.weighed for at in w.at), default=None)

@@ -1,0 +1,337 @@
+"""One piece of verified evidence on the scales of one requirement.
+
+    verified ─ about this image ─ said by whom policy names ─ recorded as policy asks ─ counts
+
+Each step that fails ends it, and `Weighed.stage` says which it was. Every speaker of a requirement
+is tried; the one under whom the piece comes furthest speaks for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias, assert_never
+
+from loader.errors import (
+    ConditionError,
+    EvidenceInvalidError,
+    IdentityError,
+    LimitError,
+    VerificationError,
+    shown,
+)
+from loader.model.simplesigning import SimpleSigning
+from loader.model.statement import Statement
+from loader.policy.facts import STAGES, LogPosition, Problem, SignedName, Weighed, Who
+from loader.policy.names import canonical, split
+from loader.policy.patterns import Glob
+from loader.policy.rules import (
+    WORKFLOW_EXTENSIONS,
+    BundleSignatureClaim,
+    CertificateSpeaker,
+    KeySpeaker,
+    SignatureClaim,
+)
+from loader.verify.facts import CertificateSigner, KeySigner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from loader.digest import Digest
+    from loader.errors import FormatError
+    from loader.model.reference import Reference
+    from loader.policy.rules import Requirement, Speaker
+    from loader.verify.facts import Signed
+    from loader.witness import Verified
+
+Outcome: TypeAlias = "Verified[Signed] | VerificationError"
+
+
+def weigh(
+    requirement: Requirement,
+    verify: Callable[[Speaker], Outcome],
+    *,
+    digests: frozenset[Digest],
+    reference: Reference | None,
+    is_signature: bool,
+) -> Weighed:
+    """Return what a requirement makes of one piece of evidence.
+
+    Args:
+        requirement: who must say what.
+        verify: the piece, judged under the anchors that a speaker names.
+        digests: what evidence about this image may speak of; empty for the bundle statement.
+        reference: the name that the image was packed under.
+        is_signature: whether the piece is of the kind that this claim is made with.
+    """
+    best: Weighed | None = None
+    for speaker in requirement.said.speakers:
+        outcome = verify(speaker)
+        found = (
+            _unverified(outcome)
+            if isinstance(outcome, VerificationError)
+            else _under(speaker, requirement, outcome.value, digests, reference)
+        )
+        if best is None or STAGES.index(found.stage) > STAGES.index(best.stage):
+            best = found
+    if best is None:
+        raise TypeError("a requirement names at least one speaker")
+    if is_signature:
+        return best
+    return replace(best, stage="absent", names=best.names if best.stage == "counts" else ())
+
+
+def unreadable(error: FormatError) -> Weighed:
+    """Return what every requirement makes of evidence that could not be read."""
+    return Weighed(
+        stage="limit" if isinstance(error, LimitError) else "signature", problem=Problem.of(error)
+    )
+
+
+def _unverified(error: VerificationError) -> Weighed:
+    return Weighed(stage="signature", problem=Problem.of(error))
+
+
+def _under(
+    speaker: Speaker,
+    requirement: Requirement,
+    signed: Signed,
+    digests: frozenset[Digest],
+    reference: Reference | None,
+) -> Weighed:
+    who = who_of(signed)
+    subjects = signed.subjects & digests
+    found = Weighed(
+        stage="counts",
+        problem=None,
+        who=who,
+        subjects=subjects,
+        at=tuple(sorted({time.at for time in signed.times}, reverse=True)),
+        positions=tuple(
+            LogPosition(signer=who.distinct, log=log.log, log_index=log.log_index)
+            for log in signed.logs
+        ),
+    )
+    if not isinstance(requirement, BundleSignatureClaim) and not subjects:
+        return replace(
+            found,
+            stage="signature",
+            problem=Problem(
+                code=EvidenceInvalidError.code,
+                message="it is genuine, and speaks of something else than this image",
+                found=", ".join(str(digest) for digest in sorted(signed.subjects)[:3]),
+            ),
+        )
+    problem = _stranger(speaker, signed)
+    if problem is not None:
+        return replace(found, stage="identity", problem=problem)
+    problem = _recorded_otherwise(speaker, signed) or _said_otherwise(
+        requirement, signed, subjects, reference
+    )
+    if problem is not None:
+        return replace(found, stage="condition", problem=problem)
+    return replace(found, names=_names(signed, subjects, who))
+
+
+def who_of(signed: Signed) -> Who:
+    """Return who said it: one key, or one identity as one issuer vouched for it."""
+    match signed.signer:
+        case KeySigner(name=name, fingerprint=fingerprint):
+            return Who(
+                distinct=f"key:{fingerprint}", words=f"key {name!r} (sha256 {fingerprint[:16]})"
+            )
+        case CertificateSigner(san=san, issuer=issuer):
+            return Who(
+                distinct=f"identity:{issuer}\n{san}",
+                words=f"{shown(san)[1:-1]} (issuer {shown(issuer)[1:-1]})",
+            )
+        case _:
+            assert_never(signed.signer)
+
+
+def _stranger(speaker: Speaker, signed: Signed) -> Problem | None:
+    """Tell whether somebody else than the speaker said it."""
+    match (speaker, signed.signer):
+        case (KeySpeaker(), KeySigner()):
+            return None  # the one key it was verified with is the one that the speaker names
+        case (CertificateSpeaker() as named, CertificateSigner() as signer):
+            if not named.identity.matches(signer.san):
+                return _mismatch(
+                    "identity",
+                    str(named.identity),
+                    signer.san,
+                    hint=named.identity.instead(signer.san),
+                )
+            if not named.issuer.matches(signer.issuer):
+                return _mismatch(
+                    "issuer",
+                    str(named.issuer),
+                    signer.issuer,
+                    hint=named.issuer.instead(signer.issuer),
+                )
+            return _other_workflow(named, signer.extensions)
+        case _:
+            return Problem(
+                code=IdentityError.code, message="signed by a key where an identity is named"
+            )
+
+
+def _mismatch(what: str, expected: str, found: str, *, hint: str = "") -> Problem:
+    return Problem(
+        code=IdentityError.code,
+        message=f"another {what}",
+        expected=expected,
+        found=shown(found),
+        hint=hint,
+    )
+
+
+def _other_workflow(speaker: CertificateSpeaker, extensions: Mapping[str, str]) -> Problem | None:
+    """Compare GitHub's extensions; where a value stands in two of them, both must say it.
+
+    The newer one writes a repository as a URL on its server.
+    """
+    for name, value in speaker.workflow:
+        numbers = WORKFLOW_EXTENSIONS[name]
+        said = [(n, extensions[n]) for n in numbers if n in extensions]
+        agree = bool(said) and all(
+            text == value or (n == "12" and text.partition("://")[2].partition("/")[2] == value)
+            for n, text in said
+        )
+        if not agree:
+            return _mismatch(
+                f"workflow {name}", repr(value), ", ".join(text for _, text in said) or "none"
+            )
+    return None
+
+
+def _recorded_otherwise(speaker: Speaker, signed: Signed) -> Problem | None:
+    """Tell what is missing of logs, SCTs and timestamps; each counts distinct authorities."""
+    promised = [log for log in signed.logs if "verified" in (log.promise, log.proof)]
+    proven = [log for log in signed.logs if log.proof == "verified"]
+    if speaker.log == "promise" and not promised:
+        return _too_few("no entry in a log of the trusted root", "a promise or proof")
+    if speaker.log == "proof" and not proven:
+        return _too_few("no proof of inclusion in a log of the trusted root", "a proof")
+    stamps = {time.authority for time in signed.times if time.source == "timestamp"}
+    if len(stamps) < speaker.timestamps:
+        return _too_few(
+            "too few timestamps by authorities of the trusted root",
+            str(speaker.timestamps),
+            str(len(stamps)),
+        )
+    if isinstance(speaker, CertificateSpeaker) and signed.sct_count < speaker.sct:
+        return _too_few(
+            "too few certificate transparency logs of the trusted root know the certificate",
+            str(speaker.sct),
+            str(signed.sct_count),
+        )
+    return None
+
+
+def _too_few(message: str, expected: str, found: str = "") -> Problem:
+    return Problem(code=ConditionError.code, message=message, expected=expected, found=found)
+
+
+def _said_otherwise(
+    requirement: Requirement,
+    signed: Signed,
+    subjects: frozenset[Digest],
+    reference: Reference | None,
+) -> Problem | None:
+    match requirement:
+        case BundleSignatureClaim():
+            return None
+        case SignatureClaim():
+            return _other_annotations(requirement, signed, subjects) or _other_reference(
+                requirement, signed, reference
+            )
+        case _:
+            assert_never(requirement)
+
+
+def _other_annotations(
+    claim: SignatureClaim, signed: Signed, subjects: frozenset[Digest]
+) -> Problem | None:
+    found = _annotations(signed, subjects)
+    for key, value in claim.annotations:
+        if found.get(key) != value:
+            return Problem(
+                code=ConditionError.code,
+                message=f"another signed annotation {key!r}",
+                expected=repr(value),
+                found=shown(found[key]) if key in found else "none",
+            )
+    return None
+
+
+def _other_reference(
+    claim: SignatureClaim, signed: Signed, reference: Reference | None
+) -> Problem | None:
+    wanted = claim.docker_reference
+    if wanted == "ignore" or reference is None:
+        return None
+    payload = signed.payload
+    text = payload.docker_reference if isinstance(payload, SimpleSigning) else ""
+    name = split(text)
+    if name is not None:
+        matches = (
+            wanted.matches_name(name[0])
+            if isinstance(wanted, Glob)
+            else name[0] == canonical(reference.registry, reference.repository)
+        )
+        if matches:
+            return None
+    return Problem(
+        code=ConditionError.code,
+        message="another signed docker-reference",
+        expected=reference.name if wanted == "match-repository" else str(wanted),
+        found=shown(text) if text else "none: this format of signature has none",
+    )
+
+
+def _annotations(signed: Signed, subjects: frozenset[Digest]) -> Mapping[str, str]:
+    """Return the annotations that were signed along: cosign's `-a key=value`."""
+    match signed.payload:
+        case SimpleSigning(optional=optional):
+            return {k: v for k, v in optional.items() if isinstance(v, str)}
+        case Statement(subjects=listed):
+            found: dict[str, str] = {}
+            for subject in listed:
+                if subject.digest in subjects:
+                    found |= subject.annotations
+            return found
+        case _:
+            return {}
+
+
+def _names(signed: Signed, subjects: frozenset[Digest], who: Who) -> tuple[SignedName, ...]:
+    found: list[SignedName] = []
+    match signed.payload:
+        case SimpleSigning(docker_reference=text):
+            name = split(text)
+            if name is not None:
+                found.append(
+                    SignedName(
+                        repository=name[0],
+                        tag=name[1],
+                        how="docker-reference",
+                        who=who.words,
+                        subjects=subjects,
+                    )
+                )
+        case Statement(subjects=listed):
+            for subject in listed:
+                name = split(subject.name)
+                if name is not None and subject.digest in subjects:
+                    found.append(
+                        SignedName(
+                            repository=name[0],
+                            tag=name[1],
+                            how="subject-name",
+                            who=who.words,
+                            subjects=frozenset({subject.digest}),
+                        )
+                    )
+        case _:
+            pass
+    return tuple(found)

@@ -1,0 +1,227 @@
+"""The anchors of this host: keys and trusted roots that an operator pinned, by name.
+
+A name in the policy is looked for, in this order, in the policy's own `[anchor.NAME]` tables,
+beside the policy in `anchors/NAME/`, in the host's anchors folder, and among the roots that came
+with this program. The first place that has it decides; there is no mixing, and nothing that a
+bundle carries is ever looked at here (DESIGN §4, decision 4).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from loader.digest import Digest
+from loader.errors import AirlockError, AnchorFileError, TrustRootError, shown
+from loader.limits import DEFAULT_LIMITS
+from loader.trust.anchors import KEY_ENDINGS, AnchorKind
+from loader.trust.keys import PublicKey
+from loader.trust.trusted_root import TrustedRoot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from loader.limits import Limits
+    from loader.trust.anchors import Anchored, AnchorFile, AnchorUse
+
+BUILTIN_DIRECTORY: Final = (
+    Path(sys.executable).resolve().parent
+    if getattr(sys, "frozen", False)
+    else Path(__file__).resolve().parents[2]
+) / "trust-roots"
+"""Beside the frozen program, or beside the packages."""
+
+_FOLDER: Final = "anchors"
+_ROOT_NAMES: Final = ("trusted_root.json", "trusted_root.jsonl")
+_PIECE: Final = 1 << 16
+
+
+AnchorValue: TypeAlias = "TrustedRoot | PublicKey"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
+    """One pinned key or trusted root, and where it was found."""
+
+    name: str
+    value: AnchorValue
+    file_digest: Digest
+    origin: str
+    """The file, in words for a report."""
+
+    @property
+    def kind(self) -> AnchorKind:
+        """What it is."""
+        return "key" if isinstance(self.value, PublicKey) else "trusted-root"
+
+    @property
+    def fingerprint(self) -> str:
+        """What two people compare: a key's SHA-256 of its SubjectPublicKeyInfo, else the file's."""
+        match self.value:
+            case PublicKey(fingerprint=fingerprint):
+                return fingerprint
+            case _:
+                return self.file_digest.hex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustStore:
+    """All anchors that one policy refers to; every one was read and understood."""
+
+    anchors: tuple[Anchor, ...]
+
+    @classmethod
+    def open(
+        cls,
+        policy: Anchored,
+        *,
+        policy_directory: Path,
+        anchors_directory: Path | None = None,
+        builtin: Path = BUILTIN_DIRECTORY,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> TrustStore:
+        """Read every anchor that the policy refers to.
+
+        Args:
+            policy: names and files of anchors.
+            policy_directory: the folder that its relative paths start from.
+            anchors_directory: the host's own anchors, a folder each.
+            builtin: the roots that came with this program, a folder each.
+            limits: sizes.
+
+        Raises:
+            AnchorFileError: a file that is named cannot be read or understood, or a key is nowhere.
+            TrustRootError: a trusted root is nowhere.
+        """
+        reader = _Reader(
+            files={anchor.name: anchor for anchor in policy.anchors},
+            policy_directory=policy_directory,
+            folders=tuple(
+                folder
+                for folder in (policy_directory / _FOLDER, anchors_directory, builtin)
+                if folder is not None
+            ),
+            limits=limits,
+        )
+        return cls(anchors=tuple(reader.anchor(use) for use in policy.uses))
+
+    def find(self, name: str) -> Anchor | None:
+        """Return the anchor of this name, if the policy refers to it."""
+        return next((anchor for anchor in self.anchors if anchor.name == name), None)
+
+    def key(self, name: str) -> PublicKey:
+        """Return a key.
+
+        Raises:
+            AnchorFileError: the policy that this store was opened for refers to no such key.
+        """
+        for anchor in self.anchors:
+            if anchor.name == name and isinstance(anchor.value, PublicKey):
+                return anchor.value
+        raise AnchorFileError("no such key in the store", found=shown(name))
+
+    def trusted_root(self, name: str) -> TrustedRoot:
+        """Return a trusted root.
+
+        Raises:
+            AnchorFileError: the policy that this store was opened for refers to no such root.
+        """
+        for anchor in self.anchors:
+            if anchor.name == name and isinstance(anchor.value, TrustedRoot):
+                return anchor.value
+        raise AnchorFileError("no such trusted root in the store", found=shown(name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reader:
+    files: dict[str, AnchorFile]
+    policy_directory: Path
+    folders: tuple[Path, ...]
+    limits: Limits
+
+    def anchor(self, use: AnchorUse) -> Anchor:
+        path = self._path(use)
+        raw = _read(path, size_max=self.limits.trusted_root_size_max)
+        try:
+            value: AnchorValue = (
+                PublicKey.parse(raw, name=use.name)
+                if use.kind == "key"
+                else TrustedRoot.parse(raw, name=use.name)
+            )
+        except AirlockError as e:
+            raise AnchorFileError(
+                f"the {use.kind} {use.name!r} cannot be understood: {e.message}",
+                where=f"{path}: {e.where}" if e.where else str(path),
+                expected=e.expected,
+                found=e.found,
+            ) from e
+        return Anchor(name=use.name, value=value, file_digest=Digest.of(raw), origin=str(path))
+
+    def _path(self, use: AnchorUse) -> Path:
+        described = self.files.get(use.name)
+        if described is not None:
+            return self.policy_directory / described.file
+        if use.is_file:
+            return self.policy_directory / use.name
+        for folder in self.folders:
+            found = tuple(_candidates(folder / use.name, use.kind))
+            if len(found) > 1:
+                raise AnchorFileError(
+                    f"more than one {use.kind} in an anchor's folder",
+                    where=str(folder / use.name),
+                    found=", ".join(path.name for path in found),
+                )
+            if found:
+                return found[0]
+        known = sorted({*self.files, *_names(self.folders)})
+        near = difflib.get_close_matches(use.name, known, n=1)
+        error = TrustRootError if use.kind == "trusted-root" else AnchorFileError
+        raise error(
+            f"the policy names a {use.kind} that this host does not have",
+            where=use.where,
+            expected=f"[anchor.{use.name}] in the policy, or anchors/{use.name}/",
+            hint=f"is {near[0]!r} meant?" if near else "",
+        )
+
+
+def _candidates(folder: Path, kind: AnchorKind) -> Iterator[Path]:
+    try:
+        paths = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as e:
+        raise AnchorFileError("an anchor's folder cannot be read", where=str(folder)) from e
+    for path in paths:
+        if path.name in _ROOT_NAMES if kind == "trusted-root" else path.suffix in KEY_ENDINGS:
+            yield path
+
+
+def _names(folders: tuple[Path, ...]) -> Iterator[str]:
+    for folder in folders:
+        if folder.is_dir():
+            yield from (path.name for path in folder.iterdir() if path.is_dir())
+
+
+def _read(path: Path, *, size_max: int) -> bytes:
+    """Read a regular file that is not larger than so many bytes; a pipe would hang for ever."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as e:
+        raise AnchorFileError(
+            "an anchor cannot be read", where=str(path), found=e.strerror or type(e).__name__
+        ) from e
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise AnchorFileError("an anchor is not a regular file", where=str(path))
+    with os.fdopen(fd, "rb") as file:
+        raw = file.read(size_max + 1)
+    if len(raw) > size_max:
+        raise AnchorFileError(
+            "an anchor is too large", where=str(path), expected=f"at most {size_max} bytes"
+        )
+    return raw
