@@ -21,7 +21,7 @@ from loader.digest import Digest
 from loader.errors import DigestError, FormatError, LimitError, shown
 from loader.limits import DEFAULT_LIMITS, Limits
 from loader.model.bundle import EvidenceEntry, Store
-from loader.model.descriptor import INDEX_MEDIA_TYPES, Descriptor
+from loader.model.descriptor import Descriptor
 from loader.model.image import ImageIndex, ImageManifest, parse_manifest
 
 _TAGS: Final[Mapping[Store, str]] = {
@@ -91,10 +91,14 @@ class Finder:
         if document is None:
             return Evidence(pieces=(), notes=(_dangling("BuildKit's attestation", descriptor),))
         notes: list[str] = []
-        piece = self._piece(document, subject, "buildkit", notes, described=descriptor)
+        piece = self._piece(document, _bare(descriptor), subject, "buildkit", notes)
         return Evidence(pieces=() if piece is None else (piece,), notes=tuple(notes))
 
     def _tagged(self, subject: Digest, notes: list[str]) -> Iterator[Piece]:
+        """Yield what cosign's tags hold.
+
+        Nothing but the tag leads to these bytes: where they are garbage, evidence may be missing.
+        """
         for store, suffix in _TAGS.items():
             found = [self._repository.tagged(f"sha256-{subject.hex}{suffix}")]
             for beside in self._repository.kept_beside(subject, store):
@@ -103,7 +107,7 @@ class Finder:
                     notes.append(_dangling(f"evidence ({suffix})", beside))
             for document in found:
                 if document is not None:
-                    piece = self._piece(document, subject, store, notes)
+                    piece = self._read(document, document.descriptor, subject, store, notes)
                     if piece is not None:
                         yield piece
 
@@ -123,7 +127,7 @@ class Finder:
             if document is None:
                 notes.append(_dangling("a referrer", descriptor))
                 continue
-            piece = self._piece(document, subject, "referrer", notes)
+            piece = self._piece(document, document.descriptor, subject, "referrer", notes)
             if piece is not None and self._carries(piece, notes):
                 yield piece
 
@@ -135,40 +139,47 @@ class Finder:
         document = self._repository.tagged(f"sha256-{subject.hex}")
         if document is None:
             return
-        described = document.descriptor
-        if described.digest == subject or described.media_type not in INDEX_MEDIA_TYPES:
+        index = parse_manifest(
+            document.raw,
+            document.descriptor,
+            where=f"{self._repository.name}:sha256-{subject.hex}",
+            limits=self._limits,
+        )
+        if document.descriptor.digest == subject or not isinstance(index, ImageIndex):
             notes.append(
                 f"the tag sha256-{subject.short}... holds an image instead of referrers: ignored"
             )
-            return
-        try:
-            index = ImageIndex.parse(
-                document.raw, described, where=self._repository.name, limits=self._limits
-            )
-        except FormatError as e:
-            notes.append(f"the list of referrers under a tag cannot be read: {e}")
             return
         yield from index.manifests
 
     def _piece(
         self,
         document: Document,
+        descriptor: Descriptor,
         subject: Digest,
         store: Store,
         notes: list[str],
-        *,
-        described: Descriptor | None = None,
     ) -> Piece | None:
-        descriptor = document.descriptor if described is None else _bare(described)
-        place = f"{store} {descriptor.digest.short}"
+        """Read what a digest led to; if it makes no sense, that is how it was pushed."""
         try:
-            descriptor.check(document.raw, what=place)
-            manifest = parse_manifest(document.raw, descriptor, where=place, limits=self._limits)
+            return self._read(document, descriptor, subject, store, notes)
         except DigestError:
             raise
         except FormatError as e:
-            notes.append(f"{place} cannot be read: {e}")
+            notes.append(f"{store} {descriptor.digest.short} cannot be read: {e}")
             return None
+
+    def _read(
+        self,
+        document: Document,
+        descriptor: Descriptor,
+        subject: Digest,
+        store: Store,
+        notes: list[str],
+    ) -> Piece | None:
+        place = f"{store} {descriptor.digest.short}"
+        descriptor.check(document.raw, what=place)
+        manifest = parse_manifest(document.raw, descriptor, where=place, limits=self._limits)
         if not isinstance(manifest, ImageManifest):
             notes.append(f"{place} is an index, not evidence: left out")
             return None

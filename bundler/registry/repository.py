@@ -43,9 +43,10 @@ from loader.model.image import ImageIndex
 
 T = TypeVar("T")
 
-_ACCEPT: Final = ", ".join(sorted(INDEX_MEDIA_TYPES | MANIFEST_MEDIA_TYPES))
+_MANIFESTS: Final = INDEX_MEDIA_TYPES | MANIFEST_MEDIA_TYPES
+_ACCEPT: Final = ", ".join(sorted(_MANIFESTS))
 _UNTYPED: Final = frozenset({"", "application/json", "text/plain", "application/octet-stream"})
-_NEXT_PAGE: Final = re.compile(r'\s*<([^<>]*)>\s*;[^,]*\brel="?next"?', re.IGNORECASE)
+_NEXT_PAGE: Final = re.compile(r'<([^<>]*)>\s*;[^,]*\brel="?next"?', re.IGNORECASE)
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/(?:[0-9]{1,19}|\*)", re.ASCII)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _OK, _PARTIAL, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 206, 401, 403, 404
@@ -99,8 +100,19 @@ class RegistryRepository:
         return f"{self._registry}/{self._repository}"
 
     def tagged(self, tag: str) -> Document | None:
-        """Return what the tag points to now; see `Repository`."""
-        return self._manifest(tag, expected=None)
+        """Return what the tag points to now; see `Repository`.
+
+        Nothing vouches for these bytes yet, so a login page is not taken for a manifest.
+        """
+        document = self._manifest(tag, expected=None)
+        if document is not None and document.descriptor.media_type not in _MANIFESTS:
+            raise RemoteProtocolError(
+                "something else than a manifest under a tag",
+                where=f"{self.name}:{tag}",
+                expected="an image index or manifest",
+                found=shown(document.descriptor.media_type),
+            )
+        return document
 
     def document(self, digest: Digest) -> Document | None:
         """Return the manifest or index of this digest; see `Repository`."""
@@ -209,7 +221,7 @@ class RegistryRepository:
         link = answer.headers.get("Link")
         if link is None:
             return None
-        found = _NEXT_PAGE.match(link)
+        found = _NEXT_PAGE.search(link)
         if found is None:
             return None
         following: str = urljoin(answer.url, found.group(1))

@@ -176,6 +176,16 @@ FAILURES = [
     pytest.param({"status": 502}, RemoteUnavailableError, id="502"),
     pytest.param({"status": 200, "body": b"<html>"}, AirlockError, id="a web page"),
     pytest.param({"status": 200, "body": b""}, AirlockError, id="nothing"),
+    pytest.param(
+        {"status": 200, "body": b"<html>", "headers": {"Content-Type": "text/html"}},
+        AirlockError,
+        id="a web page that says so",
+    ),
+    pytest.param(
+        {"status": 200, "body": b"{}", "headers": {"Content-Type": OCI_MANIFEST}},
+        AirlockError,
+        id="an empty object",
+    ),
     pytest.param({"reset": True}, RemoteError, id="reset"),
 ]
 
@@ -237,6 +247,17 @@ def test_a_referrer_of_something_else_is_left_out(
     found, notes = collected(registry, tmp_path, platforms=["linux/arm64"])
     assert found == set()
     assert "speaks of" in notes[0]
+
+
+def test_a_referrer_that_makes_no_sense_is_said_and_does_no_harm(
+    registry: FakeRegistry, image: images.Image, tmp_path: Path
+) -> None:
+    broken = image.store.add(b'{"schemaVersion": 2}', OCI_MANIFEST)
+    good = attach.attach_bundle(image, b"{}")
+    attach.fallback_tag(image, [broken, good])
+    found, notes = collected(registry, tmp_path)
+    assert found == {("referrer", image.digest)}
+    assert "cannot be read" in notes[0]
 
 
 def test_pruned_referrers_are_said_and_do_no_harm(
