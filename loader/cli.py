@@ -187,11 +187,11 @@ def _bundle_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(call: _Call) -> int:
-    from loader import pipeline  # noqa: PLC0415
-    from loader.progress import progress_on  # noqa: PLC0415
-
     def go(run: _Run) -> None:
         run.cut_off()
+        from loader import pipeline  # noqa: PLC0415
+        from loader.progress import progress_on  # noqa: PLC0415
+
         host = run.open_host()
         progress = progress_on(sys.stderr)
         path: Path = call.arguments.bundle
@@ -201,18 +201,20 @@ def _verify(call: _Call) -> int:
 
 
 def _load(call: _Call) -> int:
-    from loader import pipeline  # noqa: PLC0415
-    from loader.progress import progress_on  # noqa: PLC0415
     from loader.runtime.targets import open_target, parse_target  # noqa: PLC0415
 
     def go(run: _Run) -> None:
         target = parse_target(call.arguments.into)
-        run.wish = _wish(call, target)
+        run.wish = wish = _wish(call, target)
         with open_target(target, call.environment) as runtime:
-            _hand_in(run, runtime, run.wish)
+            _hand_in(run, runtime, wish)
 
     def _hand_in(run: _Run, runtime: Runtime, wish: Wish) -> None:
         run.cut_off()
+        # Behind the fork of the launcher, which needs none of this.
+        from loader import pipeline  # noqa: PLC0415
+        from loader.progress import progress_on  # noqa: PLC0415
+
         pipeline.load(
             call.arguments.bundle,
             run.open_host(),
@@ -307,11 +309,12 @@ def _judged(call: _Call, verb: Literal["verify", "load"], go: Callable[[_Run], N
         error = _bug(e)
     run.interrupts.ignore()
     outcome = run.outcome(error)
-    text = (
-        as_json(outcome)
-        if call.arguments.json
-        else as_text(outcome, explain=call.arguments.explain)
-    )
+    text = ""
+    if call.arguments.json:
+        text = as_json(outcome)
+    elif error is None or run.trace.size:
+        # Where not even the archive was opened, the one line below says all there is.
+        text = as_text(outcome, explain=call.arguments.explain)
     try:
         _print(text)
     except OutputError as e:

@@ -40,13 +40,13 @@ class _Timed:
         self._clock = clock
         self._what = ""
         self._size = self._done = 0
-        self._began = self._shown_at = 0.0
+        self._began, self._shown_at = 0.0, float("-inf")
 
     def begin(self, what: str, size: int) -> None:
         """See `run.Progress`."""
         self._what, self._size, self._done = what, size, 0
         self._began = self._clock()
-        self._shown_at = 0.0
+        self._shown_at = float("-inf")
 
     def advance(self, size: int) -> None:
         """See `run.Progress`."""
