@@ -249,3 +249,31 @@ def golden() -> Bundle:
         layers=tuple(builder.layers),
         blobs=builder.blobs,
     )
+
+
+@cache
+def tiny() -> Bundle:
+    """Return the smallest bundle worth damaging everywhere: one artifact, unsigned, no channel."""
+    builder = Builder()
+    config = builder.small("application/vnd.oci.empty.v1+json", b"{}")
+    layer = builder.layer(b"\x1f\x8b a layer", "application/octet-stream")
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": config.plain(),
+        "layers": [layer.plain()],
+    }
+    manifest = builder.small(OCI_MANIFEST, dumps(document))
+    entry = ImageEntry(
+        reference=Reference.parse("a.example/b:1"), image=manifest, platforms=(), evidence=()
+    )
+    return Bundle(
+        images=(entry,),
+        trust=(),
+        metadata=tuple(sorted(builder.metadata, key=lambda d: d.digest)),
+        layers=tuple(builder.layers),
+        blobs=builder.blobs,
+        signed=(),
+        channel=None,
+        sequence=None,
+    )
