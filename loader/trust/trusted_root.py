@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
@@ -41,7 +41,6 @@ _MEDIA_TYPES: Final = frozenset(
 )
 _LOG_ID_SIZE: Final = 32
 _KEY_LENGTH_MAX: Final = 8192
-Generation = Literal["rekor-1", "rekor-2"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +60,9 @@ class Log:
         return self.name.partition("://")[2].partition("/")[0].partition(":")[0]
 
     @property
-    def generation(self) -> Generation:
-        """Rekor v1 names itself by its key alone (RFC 6962), v2 by name and key (C2SP notes)."""
-        own = hashlib.sha256(self.key.spki).digest()
-        return "rekor-1" if self.log_id == own else "rekor-2"
+    def is_named_by_key(self) -> bool:
+        """Whether its id is its key's digest (RFC 6962), as of every log that makes promises."""
+        return self.log_id == hashlib.sha256(self.key.spki).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -124,9 +124,9 @@ def _verify_proof(entry: LogEntry, proof: InclusionProof, log: Log) -> Checkpoin
             expected=proof.root_hash.hex(),
             found=checkpoint.root_hash.hex(),
         )
-    # Rekor v1 counts an entry's index over all its trees, and a leaf's within one; v2 has but one
-    # tree, and nothing else signs the entry's index.
-    if log.generation == "rekor-2" and entry.log_index != proof.log_index:
+    # Rekor v1 counts an entry's index over all its trees, and a leaf's within one; a log that calls
+    # itself by its host alone has but one tree, and nothing else signs the entry's index.
+    if checkpoint.origin == log.origin and entry.log_index != proof.log_index:
         raise InclusionError(
             "an inclusion proof of another entry than the one it comes with",
             expected=str(entry.log_index),

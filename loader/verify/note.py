@@ -1,10 +1,11 @@
 """One fact: a log signed a checkpoint (C2SP signed-note; Rekor's own variant of it in v1).
 
-    Rekor v1   hint: first 4 bytes of SHA-256(SPKI); ECDSA over SHA-256 of the text, DER
-    Rekor v2   hint: first 4 bytes of the log id;   Ed25519 over the text, or ECDSA as above
+    Rekor v1   origin NAME - TREE, signed by NAME; ECDSA over SHA-256 of the text, DER
+    Rekor v2   origin and signer are the host of the log's URL; Ed25519 over the text, or ECDSA
 
-Lines of other names or with other hints are witnesses that we do not know: they add nothing and
-take nothing away, whatever their number and order.
+The hint is the first four bytes of the log's id. Lines of other names or with other hints are
+witnesses that we do not know: they add nothing and take nothing away, whatever their number and
+order.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 def verify_checkpoint(checkpoint: Checkpoint, log: Log) -> None:
     """Check that a checkpoint is this log's: its origin, and one signature line of its key.
 
-    A v2 log calls itself by the host of its URL, in the origin and in the signature's name. A v1
-    log's origin is `NAME - TREE`, and the signature's name is NAME; which it is called nobody
-    publishes, so the key alone says whose it is.
+    A v2 log calls itself by the host of its URL. What a v1 log calls itself nobody publishes, so
+    there the key alone says whose it is; the trees of one log do not mix, as each proof has its
+    own root.
 
     Raises:
         CheckpointError: it has another origin, or no line is the log's signature.
@@ -53,19 +54,14 @@ def verify_checkpoint(checkpoint: Checkpoint, log: Log) -> None:
 
 
 def _name(checkpoint: Checkpoint, log: Log) -> str:
-    if log.generation == "rekor-2":
-        if checkpoint.origin != log.origin:
-            raise CheckpointError(
-                "a checkpoint of another log",
-                expected=log.origin,
-                found=shown(checkpoint.origin),
-            )
+    """Return the name that a log signs with, from an origin that only this log may use."""
+    if checkpoint.origin == log.origin:
         return log.origin
     name, dash, tree = checkpoint.origin.rpartition(" - ")
-    if not dash or not tree.isdecimal() or not tree.isascii():
-        raise CheckpointError(
-            "a checkpoint of another kind of log",
-            expected="an origin of the form NAME - TREE",
-            found=shown(checkpoint.origin),
-        )
-    return name
+    if log.is_named_by_key and dash and tree.isascii() and tree.isdecimal():
+        return name
+    raise CheckpointError(
+        "a checkpoint of another log",
+        expected=log.origin + (", or NAME - TREE" if log.is_named_by_key else ""),
+        found=shown(checkpoint.origin),
+    )

@@ -34,7 +34,7 @@ def verify_promise(entry: LogEntry, log: Log) -> datetime:
     """
     if entry.promise is None or entry.integrated_time is None:
         raise PromiseError("a log entry without a promise and a time", found=f"log {log.name}")
-    if log.generation != "rekor-1" or not log.key.algorithm.startswith("ECDSA"):
+    if not log.is_named_by_key or not log.key.algorithm.startswith("ECDSA"):
         raise PromiseError("a promise of a log that makes none", found=f"log {log.name}")
     try:
         signed = rfc8785.dumps(
