@@ -49,7 +49,7 @@ _KEYS: Final = (
     "registry",
 )
 _REGISTRY_KEYS: Final = ("plain-http", "ca-files", "referrers-by-tag")
-_EXPIRES: Final = re.compile(r"[1-9][0-9]{0,3}[hdw]", re.ASCII)
+_EXPIRES: Final = re.compile(r"[1-9][0-9]{0,3}[hdwy]", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class BundleFile:
     channel: str | None
     sequence: int | None
     expires: str | None
-    """Hours, days or weeks after the bundle's creation: `36h`, `30d`, `4w`."""
+    """Hours, days, weeks or years after the bundle's creation: `36h`, `30d`, `4w`, `1y`."""
     output: Path | None
     plain_http: tuple[str, ...]
     ca_files: tuple[Path, ...]

@@ -234,9 +234,6 @@ class _Run:
             gathered[position] = Evidence(
                 pieces=before.pieces + one.pieces, notes=before.notes + one.notes
             )
-        for image, one in zip(images, gathered, strict=True):
-            for note in (*image.notes, *one.notes):
-                self._progress.say(f"{image.reference}: {note}")
         return gathered
 
     # --- blobs --------------------------------------------------------------------------------

@@ -328,7 +328,7 @@ def _local_errors(path: Path) -> Iterator[None]:
             raise NoSpaceError(
                 "no space for the content store",
                 where=str(path.parent),
-                hint="free some, or name a larger folder with --cache-dir",
+                hint="free some, or name a larger folder with --cache",
             ) from e
         if e.errno == errno.EROFS:
             raise ReadOnlyError("the content store is read-only", where=str(path.parent)) from e

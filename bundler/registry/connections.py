@@ -6,6 +6,7 @@ alone decides. `urllib3` hands a socket to the answer read from it, so the watch
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, cast
@@ -68,26 +69,53 @@ class WatchedAdapter(HTTPAdapter):
         """Leave the context's own verification as it is: required."""
 
 
-def _watched_pools(watchdog: Watchdog) -> dict[str, type[HTTPConnectionPool]]:
-    def watched(connection: HTTPConnection, answer: Callable[[], HTTPResponse]) -> HTTPResponse:
-        watch = watchdog.watch(connection.sock)
-        try:
-            response = answer()
-        except BaseException:
-            watchdog.forget(watch)
-            if watch.cut:
-                raise TimeoutError("cut by the watchdog") from None
-            raise
-        vars(response)["watch"] = watch
-        return response
+def _watched(
+    connection: HTTPConnection, answer: Callable[[], HTTPResponse], watchdog: Watchdog
+) -> HTTPResponse:
+    """Await an answer under watch, which goes on over its body."""
+    watch = watchdog.watch(connection.sock)
+    try:
+        response = answer()
+    except BaseException:
+        watchdog.forget(watch)
+        if watch.cut:
+            raise TimeoutError("cut by the watchdog") from None
+        raise
+    vars(response)["watch"] = watch
+    return response
 
+
+def _watched_pools(watchdog: Watchdog) -> dict[str, type[HTTPConnectionPool]]:
     class PlainConnection(HTTPConnection):
         def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 itself
-            return watched(self, super().getresponse)
+            return _watched(self, super().getresponse, watchdog)
 
     class TlsConnection(HTTPSConnection):
+        """Its handshake is watched through a second handle: TLS takes the first one over."""
+
+        handle: socket.socket | None = None
+
+        def _new_conn(self) -> socket.socket:
+            made = super()._new_conn()
+            self.handle = made.dup()
+            self.greeting = watchdog.watch(self.handle)
+            return made
+
+        def connect(self) -> None:
+            try:
+                super().connect()
+            except BaseException:
+                if self.handle is not None and self.greeting.cut:
+                    raise TimeoutError("cut by the watchdog") from None
+                raise
+            finally:
+                if self.handle is not None:
+                    watchdog.forget(self.greeting)
+                    self.handle.close()
+                    self.handle = None
+
         def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 itself
-            return watched(self, super().getresponse)
+            return _watched(self, super().getresponse, watchdog)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = PlainConnection  # type: ignore[mutable-override]  # as urllib3 itself

@@ -212,7 +212,7 @@ class Http:
         self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None
     ) -> Answer:
         origin = origin_of(url)
-        if origin[0] == "http" and origin[1] not in self._settings.plain_http:
+        if origin[0] == "http" and not self._settings.allows_plain_http(origin[1]):
             raise RemoteRedirectError(
                 "plain HTTP, which was not allowed for this host",
                 where=place_of(url),

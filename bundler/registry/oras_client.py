@@ -171,7 +171,7 @@ class OrasAuthenticator:
     def _expect_realm(self, realm: str) -> None:
         """Check that a login may be sent there: over TLS, or to where HTTP was allowed."""
         scheme, host = origin_of(realm)
-        if scheme != "https" and host not in self._settings.plain_http:
+        if scheme != "https" and not self._settings.allows_plain_http(host):
             raise RemoteAuthError(
                 "the registry wants our login sent over plain HTTP",
                 where=self._registry,

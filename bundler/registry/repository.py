@@ -84,7 +84,7 @@ class RegistryRepository:
         retry: Retry,
     ) -> None:
         host = api_host(registry)
-        scheme = "http" if host.lower() in settings.plain_http else "https"
+        scheme = "http" if settings.allows_plain_http(host) else "https"
         self._registry = registry
         self._repository = repository
         self._base = f"{scheme}://{host}/v2/{repository}"

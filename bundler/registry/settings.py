@@ -67,6 +67,14 @@ class RegistrySettings:
     bounds: Bounds = Bounds()
     user_agent: str = "airlock"
 
+    def allows_plain_http(self, host: str) -> bool:
+        """Tell whether a host, with its port where it has one, may be spoken to without TLS."""
+        return _without_port_80(host) in map(_without_port_80, self.plain_http)
+
+
+def _without_port_80(host: str) -> str:
+    return host.lower().removesuffix(":80")
+
 
 def api_host(registry: str) -> str:
     """Return the host, with its port where it has one, that answers for a registry."""

@@ -7,13 +7,17 @@ lies in `certs.d/HOST/`, where docker looks too: `*.crt` are authorities, `NAME.
 
 from __future__ import annotations
 
+import re
 import ssl
 from pathlib import Path
+from typing import Final
 
 import certifi
 
 from bundler.errors import CertificateFileError
 from bundler.registry.settings import RegistrySettings
+
+_HOST: Final = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9.:\[\]_-]*", re.ASCII)
 
 
 def context_for(host: str, settings: RegistrySettings) -> ssl.SSLContext:
@@ -33,8 +37,9 @@ def context_for(host: str, settings: RegistrySettings) -> ssl.SSLContext:
             _trust(context, Path(certifi.where()))
     for path in settings.ca_files:
         _trust(context, path)
-    for folder in settings.certificate_folders:
-        _read_folder(context, folder / host)
+    if _HOST.fullmatch(host):  # a redirect's host becomes part of a path here
+        for folder in settings.certificate_folders:
+            _read_folder(context, folder / host)
     return context
 
 

@@ -177,6 +177,25 @@ def test_a_redirect_never_leaves_tls(secure: FakeRegistry, tls: TlsFiles, tmp_pa
         assert plain.requests == []
 
 
+def test_plain_http_is_allowed_by_host_and_port() -> None:
+    chosen = RegistrySettings(plain_http=frozenset({"A.example:80", "b.example"}))
+    assert chosen.allows_plain_http("a.example")
+    assert chosen.allows_plain_http("b.example:80")
+    assert not chosen.allows_plain_http("a.example:8080")
+    assert not chosen.allows_plain_http("localhost")
+
+
+def test_a_hosts_name_cannot_lead_out_of_the_folder_of_certificates(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "ca.crt").write_text("not a certificate")
+    (tmp_path / "certs.d").mkdir()
+    http = Http(connect.settings(certificate_folders=(tmp_path / "certs.d",)))
+    with pytest.raises(RemoteError):  # and not: a certificate that cannot be read
+        http.get("https://../x", {})
+    http.close()
+
+
 def test_docker_hub_answers_under_its_own_host() -> None:
     assert api_host("docker.io") == "registry-1.docker.io"
     assert api_host("ghcr.io") == "ghcr.io"
@@ -246,6 +265,22 @@ def test_a_server_that_drips_is_cut_off_in_time(pieces: list[bytes]) -> None:
         begin = time.monotonic()
         with pytest.raises(RemoteStalledError), http.get(f"http://{host}/", {}) as answer:
             answer.read(size_max=5000, what="it")
+        http.close()
+        assert time.monotonic() - begin < 4
+
+
+def test_a_handshake_that_drips_is_cut_off_in_time() -> None:
+    record = b"\x16\x03\x03\x40\x00" + bytes(200)
+    with raw_server([bytes([byte]) for byte in record], pause=0.1) as port:
+        http = Http(
+            RegistrySettings(
+                certificate_folders=(),
+                timing=Timing(connect_seconds=3, progress_seconds=0.8, progress_bytes=100),
+            )
+        )
+        begin = time.monotonic()
+        with pytest.raises(RemoteStalledError):
+            http.get(f"https://127.0.0.1:{port}/", {})
         http.close()
         assert time.monotonic() - begin < 4
 
