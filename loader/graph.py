@@ -131,13 +131,26 @@ class _Walk:
 
     def document(self, descriptor: Descriptor, *, where: str) -> ImageIndex | ImageManifest:
         place = f"{where} {descriptor.digest.short}"
-        raw = self._blobs.read(descriptor, where=place, size_max=self._limits.document_size_max)
+        raw = self._read(descriptor, place)
         return parse_manifest(raw, descriptor, where=place, limits=self._limits)
+
+    def index(self, descriptor: Descriptor, *, where: str) -> ImageIndex:
+        place = f"{where} {descriptor.digest.short}"
+        raw = self._read(descriptor, place)
+        return ImageIndex.parse(raw, descriptor, where=place, limits=self._limits)
+
+    def manifest(self, descriptor: Descriptor, *, where: str) -> ImageManifest:
+        place = f"{where} {descriptor.digest.short}"
+        raw = self._read(descriptor, place)
+        return ImageManifest.parse(raw, descriptor, where=place, limits=self._limits)
 
     def config(self, descriptor: Descriptor, *, where: str) -> ImageConfig:
         place = f"{where} {descriptor.digest.short}"
-        raw = self._blobs.read(descriptor, where=place, size_max=self._limits.document_size_max)
+        raw = self._read(descriptor, place)
         return ImageConfig.parse(raw, descriptor, where=place, limits=self._limits)
+
+    def _read(self, descriptor: Descriptor, place: str) -> bytes:
+        return self._blobs.read(descriptor, where=place, size_max=self._limits.document_size_max)
 
     def down(self, top: ImageIndex, *, where: str) -> None:
         level = [top]
@@ -170,9 +183,7 @@ class _Walk:
             elif descriptor.media_type in INDEX_MEDIA_TYPES:
                 if descriptor.digest not in self._seen:
                     self._seen.add(descriptor.digest)
-                    nested = self.document(descriptor, where=where)
-                    if isinstance(nested, ImageIndex):
-                        yield nested
+                    yield self.index(descriptor, where=where)
             else:
                 raise OciError(
                     "an index lists something that is neither index nor manifest",
@@ -243,8 +254,8 @@ def _kept(entry: ImageEntry, walk: _Walk) -> tuple[KeptManifest, ...]:
                 expected=str(listed.platform),
                 found=str(item.platform),
             )
-        manifest = walk.document(listed, where=where)
-        if not isinstance(manifest, ImageManifest) or not manifest.is_container_image:
+        manifest = walk.manifest(listed, where=where)
+        if not manifest.is_container_image:
             raise OciPlatformError(
                 "a platform of what is no container image", where=where, found=str(digest)
             )
@@ -255,8 +266,8 @@ def _kept(entry: ImageEntry, walk: _Walk) -> tuple[KeptManifest, ...]:
 
 
 def _artifact(descriptor: Descriptor, walk: _Walk, *, where: str) -> KeptManifest:
-    manifest = walk.document(descriptor, where=where)
-    if not isinstance(manifest, ImageManifest) or manifest.is_container_image:
+    manifest = walk.manifest(descriptor, where=where)
+    if manifest.is_container_image:
         raise OciPlatformError(
             "an image index of which no platform is kept",
             where=where,

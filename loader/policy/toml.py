@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from loader.errors import PolicyFileError, shown
 
@@ -202,11 +202,6 @@ class Table:
         if not table.names:
             raise PolicyFileError("an empty table asks for nothing", where=self.at(name))
         return tuple((key, table.text(key)) for key in table.names)
-
-
-def words_of(literal: object) -> dict[str, str]:
-    """Return the words of a `Literal`, as `Table.word` takes them."""
-    return {str(word): str(word) for word in get_args(literal)}
 
 
 def kind_of(value: TomlValue) -> str:

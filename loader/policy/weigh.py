@@ -63,18 +63,13 @@ def weigh(
         reference: the name that the image was packed under.
         is_signature: whether the piece is of the kind that this claim is made with.
     """
-    best: Weighed | None = None
-    for speaker in requirement.said.speakers:
-        outcome = verify(speaker)
-        found = (
-            _unverified(outcome)
-            if isinstance(outcome, VerificationError)
-            else _under(speaker, requirement, outcome.value, digests, reference)
-        )
-        if best is None or STAGES.index(found.stage) > STAGES.index(best.stage):
-            best = found
-    if best is None:
-        raise TypeError("a requirement names at least one speaker")
+    found = [
+        _unverified(outcome)
+        if isinstance(outcome := verify(speaker), VerificationError)
+        else _under(speaker, requirement, outcome.value, digests, reference)
+        for speaker in requirement.said.speakers
+    ]
+    best = max(found, key=lambda one: STAGES.index(one.stage))
     if is_signature:
         return best
     return replace(best, stage="absent", names=best.names if best.stage == "counts" else ())

@@ -19,7 +19,7 @@ from loader.limits import Limits
 from loader.model.bundle import ImageEntry, PlatformManifest
 from loader.model.descriptor import Platform
 from tests.fakes import images
-from tests.fakes.content import OCI_CONFIG, OCI_MANIFEST, ContentStore, Json
+from tests.fakes.content import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, ContentStore, Json
 from tests.fakes.images import Image
 from tests.unit.loader.policy.judging import NAME, Blobs, described, entry_of
 
@@ -271,3 +271,32 @@ def test_a_manifest_listed_twice_is_described_once(store: ContentStore) -> None:
 def test_a_reference_may_pin_its_digest(store: ContentStore) -> None:
     image = images.hello_index(store)
     assert graph(image, reference=f"{NAME}:1.0.0@{image.digest}").entry.reference.digest is not None
+
+
+def test_platforms_belong_to_container_images(store: ContentStore) -> None:
+    chart = images.artifact(store, "application/x.chart", [(b"x", "a/b")])
+    platform = PlatformManifest(
+        platform=Platform.parse("linux/amd64"), manifest=described(chart.descriptor)
+    )
+    entry = replace(entry_of(chart), platforms=(platform,))
+    with pytest.raises(OciPlatformError, match="no container image"):
+        read_graph(entry, Blobs(store))
+    both = images.index(store, [chart])
+    with pytest.raises(OciPlatformError, match="no container image"):
+        read_graph(replace(entry, image=described(both.descriptor)), Blobs(store))
+
+
+def test_a_document_is_what_its_descriptor_says(store: ContentStore) -> None:
+    image = images.hello_image(store)
+    lies = {**image.descriptor, "mediaType": OCI_INDEX}
+    top = images.index(store, [image, Image(store=store, descriptor=lies)])
+    entry = replace(entry_of(image), image=described(top.descriptor))
+    with pytest.raises(OciError, match="something else"):
+        read_graph(entry, Blobs(store))
+
+
+def test_one_manifest_is_the_image_itself(store: ContentStore) -> None:
+    one, other = images.hello_image(store), images.hello_image(store, text="other")
+    entry = replace(entry_of(one), platforms=entry_of(other).platforms)
+    with pytest.raises(OciPlatformError, match="one platform"):
+        read_graph(entry, Blobs(store))

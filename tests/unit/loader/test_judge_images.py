@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from loader.digest import Digest
-from loader.errors import LimitError, MissingError, OciError, TrailingDataError
-from loader.evidence import expect_closed
+from loader.errors import (
+    LimitError,
+    MissingError,
+    OciError,
+    PolicyError,
+    RefusedError,
+    TrailingDataError,
+)
+from loader.evidence import evidence_of, expect_closed
 from loader.graph import read_graph
 from loader.judge import judge, judge_statement
 from loader.limits import Limits
@@ -561,6 +570,58 @@ def test_evidence_is_bounded(scene: Scene) -> None:
         _judge_with(scene, Limits(image_evidence_size_max=1000))
 
 
+def test_huge_evidence_hides_nothing(scene: Scene) -> None:
+    sign(scene, scene.release)
+    size = len(bundle(scene, scene.release))
+    attach.attach_bundle(scene.image, b"{" + b" " * size + b"}")
+    _judge_with(scene, Limits(evidence_size_max=size))
+    with pytest.raises(PolicyError) as caught:
+        _judge_with(scene, Limits(evidence_size_max=size - 1))
+    assert caught.value.exit_status == 19
+
+
+def test_a_large_attestation_is_listed_and_not_parsed(scene: Scene) -> None:
+    said = statements.statement(scene.image.digest, statements.SPDX, {"x": "y" * (1 << 20)})
+    signed = scene.world.sign_statement(said, scene.release, log="none")
+    attach.attach_bundle(scene.image, encoded(signed.bundle()))
+    sign(scene, scene.release)
+    judgement = scene.run(AS_PACKED + KEY)
+    (large,) = considered(judgement, "attestation of 1 MiB")
+    assert not large.counts
+
+
+def test_a_signature_over_the_manifest_as_a_file_is_none_of_the_image(scene: Scene) -> None:
+    signed = scene.world.sign(scene.image.raw, scene.release, log="none")
+    attach.attach_bundle(scene.image, encoded(signed.bundle()), predicate_type=None)
+    refusal = scene.refused(AS_PACKED + KEY)
+    assert refusal.code == "no-evidence.claim"
+    assert considered(refusal.judgement, "over a file")
+
+
+def test_changed_bytes_end_in_a_refusal(scene: Scene) -> None:
+    """Wherever one byte of evidence changes: it no longer counts, or it said the same."""
+    whole = bundle(scene, scene.world.keyless(), log="v1")
+    other = images.hello_index(scene.store, version="2.0.0", tag=None)
+    elsewhere = bundle(scene, scene.world.keyless(workflow("acme/other")), other, log="v1")
+    random = Random(20260115)  # the same changes in every run
+    passed = 0
+    for _ in range(150):
+        raw = bytearray(whole)
+        at = random.randrange(len(raw))
+        if random.random() < 0.5:
+            raw[at] ^= 1 << random.randrange(8)
+        else:
+            length = random.randrange(1, 60)
+            raw[at : at + length] = elsewhere[at : at + length]
+        changed = described(attach.attach_bundle(scene.image, bytes(raw)))
+        entry = entry_of(scene.image, evidence=[_evidence(scene, changed)])
+        with contextlib.suppress(RefusedError):
+            judgement = scene.run(AS_PACKED + KEYLESS, entry)
+            passed += 1
+            assert judgement.images[0].claims[0].who[0].startswith("https://github.com/acme/app/")
+    assert passed < 15
+
+
 def _evidence(scene: Scene, descriptor: Descriptor, subject: str = "") -> EvidenceEntry:
     return EvidenceEntry(
         subject=Digest.parse(subject or scene.image.digest), store="referrer", manifest=descriptor
@@ -645,3 +706,19 @@ def test_evidence_is_read_one_piece_at_a_time_and_once(scene: Scene) -> None:
         ]
     }
     assert sum(digest in layers for digest in blobs.reads) == 5
+
+
+def test_an_index_of_nothing_is_never_accepted(scene: Scene) -> None:
+    nothing = images.index(scene.store, [])
+    sign(scene, scene.release, nothing)
+    refusal = scene.refused(AS_PACKED + KEY, entry_of(nothing))
+    assert refusal.code == "no-evidence.claim"
+
+
+def test_an_evidence_manifest_that_the_bundle_promises_must_be_there(scene: Scene) -> None:
+    sign(scene, scene.release)
+    entry = entry_of(scene.image)
+    graph = read_graph(entry, Blobs(scene.store))
+    del scene.store.blobs[str(entry.evidence[0].manifest.digest)]
+    with pytest.raises(MissingError):
+        list(evidence_of(entry, graph, Blobs(scene.store)))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loader.digest import Digest
-from loader.errors import MissingError
+from loader.errors import LimitError, MissingError
 from loader.model.bundle import (
     BundleStatement,
     EvidenceEntry,
@@ -37,7 +37,8 @@ class Blobs:
         self.reads.append(descriptor.digest)
         for store in self.stores:
             if str(descriptor.digest) in store:
-                assert descriptor.size <= size_max
+                if descriptor.size > size_max:
+                    raise LimitError("too large", where=where)
                 return descriptor.check(store.read(str(descriptor.digest)), what=where)
         raise MissingError("not in the store", where=where)
 

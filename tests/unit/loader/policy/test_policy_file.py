@@ -340,3 +340,37 @@ def test_the_clock_has_two_words() -> None:
     assert parse(KEY + '[time]\nclock = "strict"\n').clock == "strict"
     refused(KEY + '[time]\nclock = "off"\n')
     refused(KEY + "[time]\nskew = 3\n")
+
+
+def test_both_ways_back_can_be_closed() -> None:
+    text = KEY.replace('match = "ghcr.io/org/*"', 'match = "ghcr.io/org/*"\nrollback = "log-index"')
+    also = text.replace("schema = 1", "").replace("log-index", "time")
+    both = parse(text + also).rules_for(Reference.parse("ghcr.io/org/app:1"))
+    assert both.rollback == {"time", "log-index"}
+    default = parse(KEY).rules_for(Reference.parse("ghcr.io/org/app:1"))
+    assert default.rollback == {"time"}
+
+
+def test_a_policy_is_known_by_its_bytes() -> None:
+    assert parse(KEY).digest != parse(KEY + "\n").digest
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("1", "number"),
+        ("1.5", "number"),
+        ("true", "boolean"),
+        ("[]", "array"),
+        ("{}", "table"),
+        ("2026-01-01", "date"),
+        ("''", "empty string"),
+    ],
+)
+def test_another_type_is_named(value: str, kind: str) -> None:
+    assert kind in refused(KEY.replace('"release"', value)).found
+
+
+def test_patterns_have_a_length() -> None:
+    pattern = "a" * 2049
+    assert "too long" in refused(KEYLESS.replace("https://github\\.com/org/.*", pattern)).message

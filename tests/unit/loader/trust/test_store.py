@@ -10,7 +10,7 @@ from loader.errors import AnchorFileError, TrustRootError
 from loader.limits import Limits
 from loader.policy.model import Policy
 from loader.trust.keys import PublicKey
-from loader.trust.store import TrustStore
+from loader.trust.store import BUILTIN_DIRECTORY, TrustStore
 from loader.trust.trusted_root import TrustedRoot
 from tests.fakes.sigworld.world import World
 from tests.unit.loader.policy.judging import write
@@ -164,3 +164,15 @@ def test_only_what_the_policy_names_is_read(tmp_path: Path) -> None:
         {"anchors/release/key.pub": KEY.public_pem, "anchors/broken/key.pub": b"garbage"},
     )
     assert [anchor.name for anchor in opened(tmp_path, BY_KEY).anchors] == ["release"]
+
+
+def test_what_came_with_the_program_is_there(tmp_path: Path) -> None:
+    text = BY_ROOT.replace('"acme"', '"sigstore"')
+    text += BY_ROOT.replace('"acme"', '"github"').replace("schema = 1", "")
+    text += BY_KEY.replace('"release"', '"dangerzone"').replace("schema = 1", "")
+    store = opened(tmp_path, text, builtin=BUILTIN_DIRECTORY)
+    assert [(a.name, a.kind) for a in store.anchors] == [
+        ("sigstore", "trusted-root"),
+        ("github", "trusted-root"),
+        ("dangerzone", "key"),
+    ]
