@@ -30,6 +30,7 @@ from loader.verify.sigstore import (
     verify_evidence,
 )
 from tests.presence import SHARED
+from tests.unit.loader.verify.fixture_reasons import REASONS
 from tests.unit.loader.verify.layouts import Layout, LayoutError
 
 FIXTURES = SHARED / "fixtures"
@@ -203,6 +204,16 @@ def test_fixture(fixture: Fixture) -> None:
         verdicts.append(judge(fixture, verify))
     found = "pass" if all(verdict == "pass" for verdict, _ in verdicts) else "fail"
     assert found == expected, (fixture["why"], verdicts)
+
+
+@pytest.mark.usefixtures("shared_dir")
+@pytest.mark.parametrize(
+    ("name", "reason"), [(name, reason) for reason, names in REASONS.items() for name in names]
+)
+def test_why_it_fails(name: str, reason: tuple[str, ...]) -> None:
+    fixture = next(f for f in INDEX["fixtures"] if f["id"] == name)
+    found = judge(fixture, fixture["verify"])[1]
+    assert {r.partition(":")[0] for r in found} == set(reason)
 
 
 @pytest.mark.usefixtures("shared_dir")
