@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
 from typing import Final, NoReturn, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
 import urllib3
@@ -54,6 +54,20 @@ def origin_of(url: str) -> tuple[str, str]:
     parts = _split(url)
     default = {"https": ":443", "http": ":80"}[parts.scheme]
     return parts.scheme, parts.netloc.lower().removesuffix(default)
+
+
+def resolved(base: str, location: str) -> str:
+    """Return where a `Location` or `Link` leads.
+
+    Raises:
+        RemoteProtocolError: not an address.
+    """
+    try:
+        return urljoin(base, location)
+    except ValueError as e:
+        raise RemoteProtocolError(
+            "not an address", where=place_of(base), found=shown(location)
+        ) from e
 
 
 def place_of(url: str) -> str:

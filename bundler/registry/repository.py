@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Generator, Mapping
 from typing import Final, Protocol, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from bundler.errors import (
     RemoteAuthError,
@@ -24,7 +24,7 @@ from bundler.errors import (
     RemoteUnavailableError,
 )
 from bundler.registry.client import Document, Referrers
-from bundler.registry.http import Answer, Http, origin_of, place_of
+from bundler.registry.http import Answer, Http, origin_of, place_of, resolved
 from bundler.registry.retry import Retry, retry_after_seconds
 from bundler.registry.settings import RegistrySettings, api_host
 from loader.digest import Digest
@@ -224,7 +224,7 @@ class RegistryRepository:
         found = _NEXT_PAGE.search(link)
         if found is None:
             return None
-        following: str = urljoin(answer.url, found.group(1))
+        following = resolved(answer.url, found.group(1))
         own = urlsplit(self._base).path
         if origin_of(following) != self._origin or not urlsplit(following).path.startswith(own):
             raise RemoteRedirectError(
@@ -268,7 +268,7 @@ class RegistryRepository:
             answer = self._ask(url, headers)
             if answer.status not in _REDIRECTS or "Location" not in answer.headers:
                 return answer
-            target = urljoin(url, answer.headers["Location"])
+            target = resolved(url, answer.headers["Location"])
             if origin_of(target) != self._origin and not elsewhere:
                 return answer
             answer.close()
@@ -337,7 +337,7 @@ def _status_error(answer: Answer, size_max: int) -> RemoteError:
         return RemoteRedirectError(
             "a redirect to another host",
             where=place,
-            found=shown(place_of(urljoin(answer.url, answer.headers.get("Location", "")))),
+            found=shown(answer.headers.get("Location", "")),
         )
     return RemoteProtocolError("an answer that means nothing here", where=place, found=found)
 

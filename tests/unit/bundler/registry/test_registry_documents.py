@@ -17,6 +17,7 @@ from bundler.errors import (
     RemoteProtocolError,
     RemoteRateLimitError,
     RemoteRedirectError,
+    RemoteStalledError,
     RemoteTruncatedError,
     RemoteUnavailableError,
     RemoteUnreachableError,
@@ -179,4 +180,70 @@ def test_plain_http_is_spoken_only_where_it_was_allowed(registry: FakeRegistry) 
         client.repository(Reference.parse(registry.reference("acme/app", "1.0.0"))).tagged("1.0.0")
     assert caught.value.code == "remote.tls"
     assert "--plain-http" in caught.value.hint
+    assert registry.requests == []
+
+
+BLOB_FAULTS = [
+    pytest.param({"endless": True}, RemoteProtocolError, id="endless"),
+    pytest.param({"content_length": 1}, RemoteProtocolError, id="announced as short"),
+    pytest.param({"content_length": 1 << 40}, RemoteProtocolError, id="announced as huge"),
+    pytest.param({"truncate": 1000}, RemoteTruncatedError, id="always cut"),
+    pytest.param({"truncate": 1000, "reset": True}, RemoteTruncatedError, id="always reset"),
+    pytest.param({"drip": 0.2, "drip_size": 10}, RemoteStalledError, id="dripping"),
+    pytest.param({"delay": 3.0}, RemoteStalledError, id="silent"),
+    pytest.param(
+        {"status": 206, "headers": {"Content-Range": "bytes 5-9/10"}}, RemoteProtocolError
+    ),
+    pytest.param({"status": 206, "body": b"x"}, RemoteProtocolError, id="a part of what"),
+    pytest.param({"status": 302, "headers": {"Location": "{target}"}}, RemoteRedirectError),
+    pytest.param({"status": 302, "headers": {"Location": "//"}}, RemoteRedirectError),
+    pytest.param({"status": 302, "headers": {"Location": "http://["}}, RemoteProtocolError),
+    pytest.param({"status": 302, "headers": {"Location": "http://h:x/"}}, RemoteProtocolError),
+    pytest.param({"status": 302, "headers": {"Location": "file:///x"}}, RemoteProtocolError),
+    pytest.param({"status": 302}, RemoteRedirectError, id="a redirect to nowhere"),
+    pytest.param({"status": 403}, RemoteAuthError, id="403"),
+]
+
+
+@pytest.mark.parametrize(("fault", "expected"), BLOB_FAULTS)
+def test_a_blob_that_does_not_come_is_an_error_and_takes_no_more_room_than_announced(
+    registry: FakeRegistry, tmp_path: Path, fault: dict[str, object], expected: type[RemoteError]
+) -> None:
+    layer = layer_of(registry)
+    registry.faults.append(Fault(pattern="/blobs/", on=None, **fault))  # type: ignore[arg-type]
+    store = ContentStore(tmp_path)
+    with connect.repository(registry) as repository, pytest.raises(expected) as caught:
+        store.fill(layer, lambda at: repository.blob(layer, at), where="layer")
+    assert type(caught.value) is expected
+    assert not store.holds(layer)
+    assert sum(path.stat().st_size for path in (tmp_path / "partial").iterdir()) <= layer.size
+
+
+def test_a_server_that_knows_no_such_range_is_asked_for_all(
+    registry: FakeRegistry, tmp_path: Path
+) -> None:
+    layer = layer_of(registry)
+    raw = registry.store("acme/app").read(str(layer.digest))
+    (tmp_path / "partial").mkdir()
+    (tmp_path / "partial" / f"{layer.digest.hex}.part").write_bytes(raw[:5000])
+    registry.faults.append(Fault(pattern="/blobs/", on=(1,), status=416))
+    store = ContentStore(tmp_path)
+    with connect.repository(registry) as repository:
+        store.fill(layer, lambda at: repository.blob(layer, at), where="layer")
+    assert store.holds(layer)
+    assert [request.headers.get("range") for request in registry.seen("/blobs/")] == [
+        "bytes=5000-",
+        None,
+    ]
+
+
+def test_a_registry_with_a_broken_api_is_asked_by_tag_alone(registry: FakeRegistry) -> None:
+    registry.faults.append(Fault(pattern="/referrers/", on=None, status=500))
+    subject = Digest("0" * 64)
+    with connect.repository(registry) as repository, pytest.raises(RemoteUnavailableError):
+        repository.referrers(subject)
+    registry.requests.clear()
+    configured = frozenset({registry.host})
+    with connect.repository(registry, referrers_by_tag=configured) as repository:
+        assert repository.referrers(subject).unsupported
     assert registry.requests == []
