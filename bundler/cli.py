@@ -6,18 +6,17 @@ import argparse
 import getpass
 import json
 import os
-import signal
 import sys
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from loader.errors import AirlockError, InterruptedLoadError, UsageError
+from loader.errors import AirlockError, UsageError
+from loader.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import FrameType
 
 VERSION_PACKAGE: Final = "airlock-bundle"
 _INTERNAL: Final = 70
@@ -26,31 +25,22 @@ _INTERNAL: Final = 70
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status (docs/errors.md)."""
     options = _parser().parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    Interrupts.watch()
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
     except AirlockError as e:
         return _explain(e)
-    except KeyboardInterrupt:
-        return _explain(
-            InterruptedLoadError("interrupted; what was fetched stays for the next run")
-        )
     except Exception:  # noqa: BLE001  (the one catch-all: a bug is still a refusal)
         traceback.print_exc()
         return _INTERNAL
 
 
 def _explain(error: AirlockError) -> int:
-    print(f"airlock: error[{error.error_class}]: {error}", file=sys.stderr)
+    print(f"airlock: error[{error.code}]: {error}", file=sys.stderr)
     if error.hint:
         print(f"hint: {error.hint}", file=sys.stderr)
     return error.exit_status
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 class _Parser(argparse.ArgumentParser):
@@ -58,7 +48,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        print(f"airlock: error[usage]: {message}", file=sys.stderr)
+        print(f"airlock: error[usage.arguments]: {message}", file=sys.stderr)
         raise SystemExit(2)
 
 

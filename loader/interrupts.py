@@ -66,5 +66,5 @@ class Interrupts:
 def _error(number: int) -> InterruptedLoadError:
     name = signal.Signals(number).name
     return InterruptedLoadError(
-        "stopped by a signal", found=name, hint="nothing was loaded; run it again"
+        "stopped by a signal", found=name, hint="nothing was changed; run it again"
     )

@@ -14,6 +14,7 @@ from bundler.pack.lock import Lock
 from bundler.pack.plan import evidence_blobs
 from bundler.registry.client import Repository
 from bundler.store import ContentStore
+from loader.digest import Digest
 from loader.errors import MissingError
 from loader.graph import ImageGraph, read_graph
 from loader.limits import DEFAULT_LIMITS
@@ -39,16 +40,16 @@ def collect_locked(
         RemoteError: a registry.
     """
     graphs = []
-    layers: dict[Descriptor, Repository] = {}
+    layers: dict[Digest, tuple[Descriptor, Repository]] = {}
     for entry in lock.images:
         source = _Source(registries.repository(entry.reference), store, progress)
         graph = _small(entry, source)
         graphs.append(graph)
-        layers |= dict.fromkeys(graph.layers, source.repository)
-    missing = [layer for layer in layers if not store.holds(layer)]
-    progress.expect(sum(layer.size for layer in missing))
+        layers |= {layer.digest: (layer, source.repository) for layer in graph.layers}
+    missing = [item for item in layers.values() if not store.holds(item[0])]
+    progress.expect(sum(layer.size for layer, _ in missing))
     with ThreadPoolExecutor(parallel_count, thread_name_prefix="locked") as pool:
-        jobs = [pool.submit(_fill, layer, layers[layer], store, progress) for layer in missing]
+        jobs = [pool.submit(_fill, *item, store, progress) for item in missing]
         for job in jobs:
             job.result()
     return tuple(graphs)
