@@ -49,7 +49,9 @@ def test_it_is_of_this_tree(inside: tuple[str, set[str]]) -> None:
         tree.relative(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         for path in tree.files("loader")
     } - {"loader.__main__"}
-    assert ours | set(NOT_REACHED) == expected, "a module that nothing imports, or an old build: `make frozen`"
+    assert ours | set(NOT_REACHED) == expected, (
+        "a module that nothing imports, or an old build: `make frozen`"
+    )
 
 
 def test_what_is_not_ours_is_what_the_list_keeps(inside: tuple[str, set[str]]) -> None:
