@@ -49,6 +49,7 @@ _KILL_PROCESS: Final = 0x80000000
 _DENY: Final = 0x00050000 | errno.EPERM
 _ALLOW: Final = 0x7FFF0000
 _X32_BIT: Final = 0x40000000
+_NO_CALL: Final = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +199,13 @@ def _program(architecture: _Architecture) -> list[tuple[int, int, int, int]]:
         (_LOAD_WORD, 0, 0, _NUMBER_OFFSET),
     ]
     if architecture.has_x32:
-        head += [(_JUMP_AT_LEAST, 0, 1, _X32_BIT), (_RETURN, 0, 0, _KILL_PROCESS)]
+        head += [
+            (_JUMP_AT_LEAST, 0, 3, _X32_BIT),
+            # -1 is no call at all; a tracer that answers in the kernel's place puts it there.
+            (_JUMP_EQUAL, 0, 1, _NO_CALL),
+            (_RETURN, 0, 0, _ALLOW),
+            (_RETURN, 0, 0, _KILL_PROCESS),
+        ]
     # Behind the comparisons stand four instructions: allow, load the domain, compare it, deny.
     # A jump counts from the next instruction; `left` is how many comparisons still come.
     compared = []

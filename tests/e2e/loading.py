@@ -7,12 +7,16 @@ may be had.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -299,22 +303,22 @@ class FarSide:
 
     def memory(self) -> dict[str, list[tuple[object, ...]]]:
         """The ledger's floors, table by table; empty where there is no ledger."""
-        import sqlite3  # noqa: PLC0415
-
         ledger = self.state / "ledger.sqlite"
         if not ledger.exists():
             return {}
-        with sqlite3.connect(f"file:{ledger}?mode=ro", uri=True) as db:
-            return {
-                table: db.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-                for table in ("channels", "names", "loaded", "logs", "times", "intents")
-            }
+        with tempfile.TemporaryDirectory() as folder:
+            # A copy: a run that was killed may have left a journal, and looking plays it back.
+            for path in self.state.glob("ledger.sqlite*"):
+                shutil.copy(path, folder)
+            with contextlib.closing(sqlite3.connect(Path(folder, "ledger.sqlite"))) as db:
+                return {
+                    table: db.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
+                    for table in ("channels", "names", "loaded", "logs", "times", "intents")
+                }
 
     def records(self) -> list[dict[str, Any]]:
         """All of the ledger's records."""
-        import sqlite3  # noqa: PLC0415
-
-        with sqlite3.connect(self.state / "ledger.sqlite") as db:
+        with contextlib.closing(sqlite3.connect(self.state / "ledger.sqlite")) as db:
             rows = db.execute("SELECT record FROM records ORDER BY number").fetchall()
         return [json.loads(row[0]) for row in rows]
 
