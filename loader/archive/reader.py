@@ -107,7 +107,7 @@ class ArchiveReader:
             InputError: the medium fails.
         """
         with self._step("statement", then="metadata"):
-            header = self._header(after="the beginning of the file")
+            header = self._header()
             if header.name != STATEMENT_NAME:
                 raise MemberOrderError(
                     "the first member is another one",
@@ -117,7 +117,7 @@ class ArchiveReader:
                 )
             self._raw = self._document(header, size_max=self._limits.statement_size_max)
             signatures: list[bytes] = []
-            header = self._header(after=STATEMENT_NAME)
+            header = self._header()
             while header.name.startswith("airlock."):
                 expected = tar.signature_name(len(signatures) + 1)
                 if header.name != expected or len(signatures) == tar.SIGNATURE_COUNT_MAX:
@@ -129,7 +129,7 @@ class ArchiveReader:
                     )
                 size_max = self._limits.statement_signature_size_max
                 signatures.append(self._document(header, size_max=size_max))
-                header = self._header(after=expected)
+                header = self._header()
             self._ahead = header
             return SealedStatement(raw=self._raw, signatures=tuple(signatures))
 
@@ -201,15 +201,24 @@ class ArchiveReader:
             raise
         self._next = then
 
-    def _header(self, *, after: str) -> tar.Header:
-        """Return the next header; the end of the archive is none."""
+    def _header(self, *, due: tar.Header | None = None) -> tar.Header:
+        """Return the next header; the end of the archive is none.
+
+        The one that is due has only one form, so equal bytes need no reading.
+        """
         if self._ahead is not None:
             header, self._ahead = self._ahead, None
             return header
         where = self._stream.where
         block = self._stream.exactly(tar.BLOCK_SIZE)
+        if due is not None and block == tar.encode(due):
+            return due
         if block == _ZERO_BLOCK:
-            raise MissingError("the archive ends where a member is due", where=f"{where}, {after}")
+            raise MissingError(
+                "the archive ends where a member is due",
+                where=where,
+                expected="a statement, its signatures and oci-layout" if due is None else due.name,
+            )
         return tar.decode(block, where=where)
 
     def _document(self, header: tar.Header, *, size_max: int) -> bytes:
@@ -226,7 +235,7 @@ class ArchiveReader:
 
     def _announced(self, member: Member, *, statement: BundleStatement) -> None:
         """Read the header of the announced member, and no other."""
-        header = self._header(after=f"before {member.name}")
+        header = self._header(due=tar.Header(name=member.name, size=member.size))
         if header.name != member.name:
             raise self._misplaced(header, member, statement=statement)
         if header.size != member.size:
@@ -253,7 +262,7 @@ class ArchiveReader:
             if header.size <= min(announced[header.name], _LOOK_AHEAD_MAX):
                 for _ in self._stream.pieces(header.stored_size):
                     pass
-                if self._header(after=header.name).name == member.name:
+                if self._header().name == member.name:
                     return MemberOrderError(
                         "members stand in another order than the statement's",
                         where=self._stream.where,
