@@ -47,6 +47,7 @@ _MANIFESTS: Final = INDEX_MEDIA_TYPES | MANIFEST_MEDIA_TYPES
 _ACCEPT: Final = ", ".join(sorted(_MANIFESTS))
 _UNTYPED: Final = frozenset({"", "application/json", "text/plain", "application/octet-stream"})
 _NEXT_PAGE: Final = re.compile(r'<([^<>]*)>\s*;[^,]*\brel="?next"?', re.IGNORECASE)
+_LINK_LENGTH_MAX: Final = 8192
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/(?:[0-9]{1,19}|\*)", re.ASCII)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _OK, _PARTIAL, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 206, 401, 403, 404
@@ -221,6 +222,8 @@ class RegistryRepository:
         link = answer.headers.get("Link")
         if link is None:
             return None
+        if len(link) > _LINK_LENGTH_MAX:  # the pattern's time grows with its square
+            raise RemoteProtocolError("a Link header is too long", where=place_of(answer.url))
         found = _NEXT_PAGE.search(link)
         if found is None:
             return None
