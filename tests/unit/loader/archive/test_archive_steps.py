@@ -195,7 +195,7 @@ def test_a_layer_of_nine_gibibytes_has_a_header_in_base_256() -> None:
 def test_a_swap_far_down_is_looked_for_only_so_far() -> None:
     """The reader tells missing from misplaced by one more header, and not by reading gigabytes."""
     records = split(golden().archive())
-    records[-1], records[-2] = records[-2].with_field("size", b"77777777777\0"), records[-1]
+    records[-1], records[-2] = records[-2], records[-1].with_field("size", b"77777777777\0")
     reader, statement = opened(join(records))
     reader.read_metadata(statement, Nowhere())
     with pytest.raises(MissingError):
