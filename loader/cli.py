@@ -73,7 +73,10 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock = _clock) -> int:
     """Run one command and return its exit status (DESIGN §10)."""
     try:
         _settle_standard_files()
-        arguments = _parser().parse_args(argv)
+        words = sys.argv[1:] if argv is None else list(argv)
+        if words[:1] == ["verify-bundle"]:
+            return _verify_bundle(words[1:])
+        arguments = _parser().parse_args(words)
         run: Callable[[_Call], int] = arguments.run
         return run(_Call(arguments=arguments, environment=os.environ, clock=clock))
     except AirlockError as e:
@@ -166,6 +169,12 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--force", action=_NoForce, nargs=0, help=argparse.SUPPRESS)
     load.set_defaults(run=_load)
 
+    verbs.add_parser(
+        "verify-bundle",
+        allow_abbrev=False,
+        help="verify one Sigstore bundle: the protocol of sigstore-conformance",
+    )
+
     doctor = verbs.add_parser("doctor", allow_abbrev=False, help="say what this host has and lacks")
     doctor.add_argument("--json", action="store_true", help="print JSON")
     doctor.set_defaults(run=_doctor)
@@ -234,6 +243,16 @@ def _doctor(call: _Call) -> int:
     findings = doctor.examine(call.places, environment=call.environment, now=call.clock())
     _print(doctor.as_json(findings) if call.arguments.json else doctor.as_text(findings))
     return doctor.exit_status(findings)
+
+
+def _verify_bundle(words: Sequence[str]) -> int:
+    """Drive the verifier as sigstore-conformance does; its command line has no other options."""
+    from loader import confine  # noqa: PLC0415
+
+    confine.cut_off()
+    from loader.verify.conformance import verify_bundle_main  # noqa: PLC0415
+
+    return verify_bundle_main(words)
 
 
 # --- one run --------------------------------------------------------------------------------------

@@ -87,6 +87,16 @@ def test_a_command_that_cannot_be_understood_is_usage(arguments: list[str], tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_verify_bundle_is_the_conformance_suites_client(tmp_path: Path) -> None:
+    assert run("verify-bundle", "--bundle", str(tmp_path / "x")).returncode == 2
+    bundle = tmp_path / "bundle.json"
+    bundle.write_text("{}")
+    options = ["--certificate-identity", "x", "--certificate-oidc-issuer", "y"]
+    done = run("verify-bundle", "--bundle", str(bundle), *options, "sha256:" + "0" * 64)
+    assert done.returncode == 19
+    assert "verify-bundle" in run("--help").stdout
+
+
 def test_force_names_the_way_that_there_is() -> None:
     assert "--allow-downgrade" in run("load", "x", "--into", "oci:y", "--force").stderr
 
