@@ -167,6 +167,24 @@ def _timestamp(fields: Fields, limits: Limits) -> bytes:
     return fields.base64("SignedRFC3161Timestamp", length_max=2 * limits.timestamp_size_max)
 
 
+def _downloaded_leaf(fields: Fields, limits: Limits) -> bytes | None:
+    """Return the certificate: cosign writes Go's form, other tools with this format PEM."""
+    if isinstance(fields.object.get("Cert"), str):
+        return _leaf(str(fields.object["Cert"]), where=fields.at("Cert"))
+    return _go_certificate(fields.fields("Cert"), limits) if fields.has("Cert") else None
+
+
+def _downloaded_chain(fields: Fields, limits: Limits) -> tuple[bytes, ...]:
+    if isinstance(fields.object.get("Chain"), str):
+        return _chain(str(fields.object["Chain"]), where=fields.at("Chain"), limits=limits)
+    if not fields.has("Chain"):
+        return ()
+    count_max = limits.certificate_chain_count_max
+    return tuple(
+        _go_certificate(item, limits) for item in fields.each("Chain", count_max=count_max)
+    )
+
+
 def _go_certificate(fields: Fields, limits: Limits) -> bytes:
     """Return the DER in a certificate that Go's encoding/json wrote field by field."""
     return fields.base64("Raw", length_max=2 * limits.certificate_size_max)
@@ -199,15 +217,8 @@ def _downloaded(fields: Fields, *, limits: Limits) -> CosignSignature:
         raw=fields.base64("Payload", length_max=limits.document_size_max),
         signature=fields.base64("Base64Signature", length_max=2 * limits.signature_size_max),
         attached=Attached(
-            certificate=_go_certificate(fields.fields("Cert"), limits)
-            if fields.has("Cert")
-            else None,
-            chain=tuple(
-                _go_certificate(item, limits)
-                for item in fields.each("Chain", count_max=limits.certificate_chain_count_max)
-            )
-            if fields.has("Chain")
-            else (),
+            certificate=_downloaded_leaf(fields, limits),
+            chain=_downloaded_chain(fields, limits),
             entry=None if entry is None else LogEntry.from_annotation(entry, limits=limits),
             timestamp=None if timestamp is None else _timestamp(timestamp, limits),
         ),
