@@ -120,7 +120,7 @@ def unmet(signed: Signed, verify: dict[str, Any], *, kind: str, image: str | Non
 
 def _kind_is(signed: Signed, kind: str, verify: dict[str, Any]) -> bool:
     if kind == "attestation" or "predicate_type" in verify:
-        wanted = verify["predicate_type"]
+        wanted: str = verify["predicate_type"]
         return signed.predicate_type == COSIGN_TYPES.get(wanted, wanted)
     if kind == "signature":
         return isinstance(signed.payload, SimpleSigning) or signed.predicate_type == SIGN
