@@ -8,6 +8,7 @@ from pathlib import Path
 
 from loader.archive.metadata import MetadataStore
 from loader.archive.reader import ArchiveReader
+from loader.errors import LimitError, MissingError
 from loader.limits import DEFAULT_LIMITS, Limits
 from loader.model.bundle import BundleStatement
 from loader.model.descriptor import Descriptor, MediaType
@@ -69,3 +70,18 @@ def _small(statement: BundleStatement, store: MetadataStore) -> Iterator[tuple[s
             size=member.size,
         )
         yield member.name, store.read(described, where=member.name, size_max=member.size)
+
+
+class Blobs:
+    """The small members of what was read, for the walk."""
+
+    def __init__(self, read: Read) -> None:
+        self._blobs = dict(read.blobs)
+
+    def read(self, descriptor: Descriptor, *, where: str, size_max: int) -> bytes:
+        raw = self._blobs.get(f"blobs/sha256/{descriptor.digest.hex}")
+        if raw is None:
+            raise MissingError("not here", where=where)
+        if descriptor.size > size_max:
+            raise LimitError("too large", where=where)
+        return descriptor.check(raw)

@@ -14,39 +14,15 @@ from loader.errors import RefusedError
 from loader.evidence import expect_closed
 from loader.graph import read_graph
 from loader.limits import DEFAULT_LIMITS
-from loader.model.descriptor import Descriptor
 from tests.adversarial.case import ACCEPT, Case
 from tests.adversarial.corpus import corpus
-from tests.adversarial.reading import Read, read_all
+from tests.adversarial.reading import Blobs, read_all
 
 CASES = [case for case in corpus() if case.level != "path"]
 SLOW_SIZE = 6 * 1024
 """Files up to this length are also read byte by byte; longer ones in larger odd pieces."""
 LARGE_SIZE = 4 * 1024 * 1024
 TIME_MAX_SECONDS = 5.0
-
-
-class Blobs:
-    """The small members of what was read, for the walk."""
-
-    def __init__(self, read: Read) -> None:
-        self._blobs = dict(read.blobs)
-
-    def read(self, descriptor: Descriptor, *, where: str, size_max: int) -> bytes:
-        raw = self._blobs.get(f"blobs/sha256/{descriptor.digest.hex}")
-        if raw is None:
-            raise MissingForWalkError("not here", where=where)
-        if descriptor.size > size_max:
-            raise LimitForWalkError("too large", where=where)
-        return descriptor.check(raw)
-
-
-class MissingForWalkError(RefusedError):
-    code = "missing.member"
-
-
-class LimitForWalkError(RefusedError):
-    code = "limit.exceeded"
 
 
 def verdict(data: bytes, case: Case, *, piece: int = 2**30) -> str:

@@ -17,9 +17,13 @@ from hypothesis import strategies as st
 from bundler.pack.writer import Format
 from loader.archive.frames import FrameHeader
 from loader.errors import RefusedError
+from loader.evidence import expect_closed
+from loader.graph import read_graph
 from loader.limits import DEFAULT_LIMITS
+from loader.model.bundle import BundleStatement
+from loader.model.descriptor import OCI_EMPTY
 from tests.adversarial.golden import Builder, golden, tiny
-from tests.adversarial.reading import Read, read_all
+from tests.adversarial.reading import Blobs, Read, read_all
 
 FORMATS: tuple[Format, ...] = ("plain", "zstd")
 
@@ -97,6 +101,63 @@ def test_every_byte_of_the_tar_counts(bits: int) -> None:
         )
     created = data.index(b'"created":"') + len(b'"created":"')
     assert free <= set(range(created, created + 20))
+
+
+def without_free_fields(statement: BundleStatement) -> BundleStatement:
+    """Return the statement without what only its signature can vouch for (docs/format.md)."""
+    images = tuple(
+        replace(
+            image,
+            # The judge compares subjects: see loader.evidence.
+            evidence=tuple(
+                replace(item, store="referrer", subject=image.image.digest)
+                for item in image.evidence
+            ),
+        )
+        for image in statement.images
+    )
+    trust = tuple(
+        replace(
+            entry,
+            anchor="x",
+            kind="key",
+            blobs=tuple(replace(blob, media_type=OCI_EMPTY) for blob in entry.blobs),
+        )
+        for entry in statement.trust
+    )
+    return replace(
+        statement,
+        raw=b"",
+        created=golden().created,
+        channel=None,
+        sequence=None,
+        expires=None,
+        images=images,
+        trust=trust,
+    )
+
+
+def test_only_what_a_signature_must_vouch_for_is_free_in_a_statement() -> None:
+    data, statement = golden().archive(form="plain"), golden().statement
+    free = 0
+    for at in range(512, 512 + len(statement.raw)):
+        found = accepted(flipped(data, at, 0x01))
+        if found is None or refused_by_documents(found):
+            continue
+        free += 1
+        assert found.statement.digest != statement.digest
+        assert without_free_fields(found.statement) == without_free_fields(statement)
+    assert free > 0
+
+
+def refused_by_documents(read: Read) -> bool:
+    blobs = Blobs(read)
+    try:
+        graphs = [read_graph(entry, blobs) for entry in read.statement.images]
+        expect_closed(read.statement, graphs, blobs)
+    except RefusedError:
+        return True
+    return False
 
 
 def test_a_signature_in_the_archive_is_the_judges_to_verify() -> None:
