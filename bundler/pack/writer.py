@@ -294,7 +294,7 @@ class _Records:
         self._pool = pool
         self._progress = progress
         self._position = 0
-        self._frame: list[memoryview] = []
+        self._frame = bytearray(FRAME_SIZE)
         self._frame_size = 0
         self._frame_effort: Effort = "small"
         self._pending: deque[Future[bytes]] = deque()
@@ -315,9 +315,9 @@ class _Records:
         while rest:
             piece = rest[: FRAME_SIZE - self._frame_size]
             rest = rest[len(piece) :]
-            if not self._frame or self.effort == "layer":
+            if not self._frame_size or self.effort == "layer":
                 self._frame_effort = self.effort
-            self._frame.append(piece)
+            self._frame[self._frame_size : self._frame_size + len(piece)] = piece
             self._frame_size += len(piece)
             if self._frame_size == FRAME_SIZE:
                 self.cut()
@@ -325,23 +325,30 @@ class _Records:
 
     def cut(self) -> None:
         """End the frame here, if one has begun."""
-        if self._pool is None or not self._frame:
+        if self._pool is None or not self._frame_size:
             return
-        self._pending.append(self._pool.submit(_compress, self._frame, self._frame_effort))
-        self._frame = []
+        content = memoryview(self._frame)[: self._frame_size]
         self._frame_size = 0
-        if len(self._pending) > _IN_FLIGHT_MAX:
-            self._target.write(self._pending.popleft().result())
+        if self._frame_effort == "stored":
+            # Faster than handing it to a thread, whose memory would be fetched anew each time.
+            self._drain(0)
+            self._target.write(_compress(content, "stored"))
+        else:
+            self._drain(_IN_FLIGHT_MAX)
+            self._pending.append(
+                self._pool.submit(_compress, content.tobytes(), self._frame_effort)
+            )
 
     def finish(self) -> None:
         """Write what is left."""
         self.cut()
-        while self._pending:
+        self._drain(0)
+
+    def _drain(self, left: int) -> None:
+        while len(self._pending) > left:
             self._target.write(self._pending.popleft().result())
 
 
-def _compress(pieces: list[memoryview], effort: Effort) -> bytes:
-    # A compressor of its own each time: none may be used by two threads, and none remembers
-    # anything.
-    compressor = zstandard.ZstdCompressor(compression_params=_PARAMETERS[effort])
-    return compressor.compress(b"".join(pieces))
+def _compress(content: bytes | memoryview, effort: Effort) -> bytes:
+    # A compressor of its own each time: none may be used by two threads, none remembers anything.
+    return zstandard.ZstdCompressor(compression_params=_PARAMETERS[effort]).compress(content)
