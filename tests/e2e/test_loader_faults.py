@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -224,3 +225,79 @@ def test_fi_15_a_medium_that_fails_is_no_fault_of_the_bundle(host: FarSide, bund
         )
         assert host.untouched() == before
     assert host.load(bundle).status == 0
+
+
+@pytest.mark.parametrize(
+    ("what", "limit"),
+    [
+        (resource.RLIMIT_NOFILE, 16),
+        (resource.RLIMIT_NOFILE, 24),
+        (resource.RLIMIT_AS, 150_000_000),
+        (resource.RLIMIT_AS, 300_000_000),
+        (resource.RLIMIT_FSIZE, 100_000),
+        (resource.RLIMIT_FSIZE, 1000),
+    ],
+    ids=["16 files", "24 files", "150 MB", "300 MB", "100 kB a file", "1 kB a file"],
+)
+def test_a185_under_a_limit_it_works_or_says_so(
+    what: int, limit: int, host: FarSide, bundles: Path
+) -> None:
+    assert host.load(bundles / "1.tar.zst").status == 0
+    before = host.untouched()
+
+    def narrow() -> None:
+        resource.setrlimit(what, (limit, limit))
+
+    ran = host.run(
+        "load", bundles / "2.tar.zst", "--into", f"oci:{host.loaded}",
+        isolated=False, preexec_fn=narrow,
+    )  # fmt: skip
+    if ran.status == 0:
+        assert host.memory()["channels"][0][1] == 2
+    else:
+        assert ran.status in {20, 21}, ran.err
+        assert host.memory() == before[0]
+    ran = host.load(bundles / "2.tar.zst")
+    assert ran.status == 0, ran.err
+    assert host.quarantine() == []
+
+
+def test_fi_30_of_two_at_once_one_loads(host: FarSide, bundles: Path) -> None:
+    for number in (1, 2):
+        command = host.command(
+            "load", bundles / f"{number}.tar.zst", "--into", f"oci:{host.loaded}"
+        )
+        both = [
+            subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=ENVIRONMENT
+            )
+            for _ in range(3)
+        ]
+        errors = [process.communicate(timeout=60)[1].decode() for process in both]
+        statuses = sorted(process.returncode for process in both)
+        assert statuses[0] == 0
+        assert set(statuses) <= {0, 20}
+        assert all("busy.lock" in error for error in errors if error)
+        outcomes = [record["outcome"] for record in host.records()]
+        assert outcomes.count("loaded") == number
+    assert host.quarantine() == []
+
+
+def test_fi_31_of_two_bundles_at_once_the_newer_stays(host: FarSide, bundles: Path) -> None:
+    waiting = {1, 2}
+    while waiting:
+        running = {
+            number: subprocess.Popen(
+                host.command("load", bundles / f"{number}.tar.zst", "--into", f"oci:{host.loaded}"),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=ROOT,
+                env=ENVIRONMENT,
+            )
+            for number in waiting
+        }
+        for number, process in running.items():
+            assert process.wait(60) in {0, 16, 20}
+            if process.returncode != 20:
+                waiting.discard(number)
+    assert host.memory()["channels"][0][1] == 2
