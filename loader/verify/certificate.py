@@ -11,6 +11,8 @@ out refuses and never accepts.
 
 from __future__ import annotations
 
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from loader.errors import (
@@ -44,6 +47,7 @@ PARSE_ERRORS: Final = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
     x509.InvalidVersion,
+    CryptographyDeprecationWarning,
 )
 """What `cryptography` raises on a malformed certificate, some of it only when a field is read."""
 UNDERSTOOD: Final = frozenset(
@@ -79,7 +83,7 @@ class Leaf:
         if len(der) > size_max:
             raise CertificateError("a certificate that is too large", found=f"{len(der)} bytes")
         try:
-            certificate = x509.load_der_x509_certificate(der)
+            certificate = load_certificate(der)
             _expect_signing(certificate)
             key = PublicKey.of(certificate.public_key(), name="the signing certificate")
         except PARSE_ERRORS as e:
@@ -89,6 +93,23 @@ class Leaf:
                 "a signing certificate with a key that is not accepted", expected=e.expected
             ) from e
         return cls(certificate=certificate, der=der, key=key)
+
+
+@contextmanager
+def warnings_refuse() -> Iterator[None]:
+    """Let what `cryptography` only warns of be refused: a serial number that is not positive.
+
+    Otherwise hostile certificates write lines of their own on standard error.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CryptographyDeprecationWarning)
+        yield
+
+
+def load_certificate(der: bytes) -> x509.Certificate:
+    """Read a certificate; one of `PARSE_ERRORS` where it is none."""
+    with warnings_refuse():
+        return x509.load_der_x509_certificate(der)
 
 
 def _expect_signing(certificate: x509.Certificate) -> None:
@@ -201,7 +222,7 @@ def _pinned(authority: Authority) -> tuple[tuple[x509.Certificate, ...], ...]:
 def _read(untrusted: tuple[bytes, ...]) -> Iterator[x509.Certificate]:
     for der in untrusted:
         try:
-            yield x509.load_der_x509_certificate(der)
+            yield load_certificate(der)
         except PARSE_ERRORS:
             continue  # a hint that cannot be read is no hint
 
