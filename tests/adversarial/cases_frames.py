@@ -12,8 +12,11 @@ from datetime import UTC, datetime
 
 import zstandard
 
+from loader.model.bundle import EvidenceEntry, ImageEntry
+from loader.model.descriptor import OCI_EMPTY, OCI_MANIFEST
+from loader.model.reference import Reference
 from tests.adversarial.case import ACCEPT, Case, of_bytes
-from tests.adversarial.golden import Builder, Bundle, golden
+from tests.adversarial.golden import Builder, Bundle, dumps, golden
 from tests.adversarial.pieces import frame, frames, raw_frame, skippable
 
 RAW, RUN, COMPRESSED, RESERVED = range(4)
@@ -34,9 +37,44 @@ def put(at: int, value: bytes) -> Callable[[bytes], bytes]:
 
 
 def with_layer(size: int, byte: bytes = b"\0") -> Bundle:
-    """Return the golden bundle with one more layer, of one byte over and over."""
+    """Return the golden bundle with one more artifact, signed too, of one byte over and over."""
     builder = Builder(blobs=dict(golden().blobs))
-    layer = builder.layer(byte * size)
+    layer = builder.layer(byte * size, "application/octet-stream")
+    config = builder.small(OCI_EMPTY, b"{}")
+    manifest = builder.small(
+        OCI_MANIFEST,
+        dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": OCI_MANIFEST,
+                "config": config.plain(),
+                "layers": [layer.plain()],
+            }
+        ),
+    )
+    signature = builder.signature(manifest, "registry.example/org/large")
+    entry = ImageEntry(
+        reference=Reference.parse("registry.example/org/large:1"),
+        image=manifest,
+        platforms=(),
+        evidence=(
+            EvidenceEntry(subject=manifest.digest, store="signature-tag", manifest=signature),
+        ),
+    )
+    bundle = golden()
+    return replace(
+        bundle,
+        images=(*bundle.images, entry),
+        metadata=(*bundle.metadata, *builder.metadata),
+        layers=(*bundle.layers, layer),
+        blobs=builder.blobs,
+    )
+
+
+def with_stowaway() -> Bundle:
+    """Return the golden bundle with a layer that belongs to no image."""
+    builder = Builder(blobs=dict(golden().blobs))
+    layer = builder.layer(b"carried along")
     return replace(golden(), layers=(*golden().layers, layer), blobs=builder.blobs)
 
 
@@ -143,7 +181,7 @@ def _controls() -> Iterator[Case]:
         yield of_bytes(f"control-{name}", make, ACCEPT, "within the profile")
     yield of_bytes(
         "layer-nobody-needs",
-        lambda: with_layer(70_000).archive(form="zstd"),
+        lambda: with_stowaway().archive(form="zstd"),
         "container",
         "a member that no image needs",
         level="graph",

@@ -215,24 +215,10 @@ def _values() -> Iterator[Case]:
     ):  # fmt: skip
         yield of_bytes(f"statement-{name}", make, expected, "signed, and still wrong")
 
-    other = replace(golden(), sequence=8).statement.raw
     fewer = replace(golden(), images=golden().images[:1]).statement.raw
     yield of_bytes(
         "statement-of-fewer-images", lambda: archive_with(fewer), "digest", "index.json differs"
     )
-    yield of_bytes(
-        "statement-of-another-bundle-old-signature",
-        lambda: _with_old_signature(other),
-        "signature",
-        "the signature is of other bytes; found where policy asks for it",
-        level="judge",
-    )
-
-
-def _with_old_signature(statement: bytes) -> bytes:
-    found = split(golden().archive())
-    found[0] = record(b"airlock.json", statement)
-    return frames(join(found), 4 << 20)
 
 
 def _off_by_one(document: dict[str, Any]) -> None:
