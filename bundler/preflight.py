@@ -6,9 +6,11 @@ changes the policy, on both sides, where it can be read.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from bundler.store import ContentStore
 from loader.errors import UsageError
@@ -20,7 +22,8 @@ from loader.policy.facts import Judgement
 from loader.policy.model import Policy
 from loader.trust.store import TrustStore
 
-_MEDIA_TYPES = {
+_NO_LABEL: Final = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
+_MEDIA_TYPES: Final = {
     "key": "application/x-pem-file",
     "trusted-root": "application/vnd.dev.sigstore.trustedroot+json",
 }
@@ -80,5 +83,7 @@ class FarSide:
             raw = Path(anchor.origin).read_bytes()
             blob = Descriptor.make(_MEDIA_TYPES[anchor.kind], raw)
             store.put(raw)
-            entries.append(TrustEntry(anchor=anchor.name, kind=anchor.kind, blobs=(blob,)))
+            # A rule may name a file; what travels is a label.
+            label = _NO_LABEL.sub("-", Path(anchor.name).name).lstrip("._-") or anchor.kind
+            entries.append(TrustEntry(anchor=label, kind=anchor.kind, blobs=(blob,)))
         return tuple(sorted(entries, key=lambda entry: entry.anchor))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Final, Protocol
 
 import rfc8785
 
@@ -18,23 +18,45 @@ from loader.errors import (
     FormatError,
     JsonError,
     LimitError,
-    OciError,
     PathError,
     UnsupportedVersionError,
     shown,
 )
 from loader.limits import DEFAULT_LIMITS
 from loader.model import strictjson
-from loader.model.descriptor import OCI_INDEX, Descriptor, Platform
+from loader.model.descriptor import OCI_INDEX
+from loader.model.entries import (
+    SIZE_MAX,
+    EvidenceEntry,
+    ImageEntry,
+    PlatformManifest,
+    Store,
+    TrustEntry,
+    TrustKind,
+)
 from loader.model.fields import Fields, format_instant
-from loader.model.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from loader.limits import Limits
+    from loader.model.descriptor import Descriptor
     from loader.model.strictjson import JsonObject, JsonValue
+
+__all__ = [
+    "BlobSource",
+    "BundleStatement",
+    "EvidenceEntry",
+    "ImageEntry",
+    "Member",
+    "PlatformManifest",
+    "Store",
+    "TrustEntry",
+    "TrustKind",
+    "blob_name",
+    "layout_index",
+]
 
 SCHEMA: Final = 1
 STATEMENT_NAME: Final = "airlock.json"
@@ -42,17 +64,9 @@ LAYOUT_NAME: Final = "oci-layout"
 LAYOUT_INDEX_NAME: Final = "index.json"
 LAYOUT_BYTES: Final = b'{"imageLayoutVersion":"1.0.0"}'
 REFERENCE_ANNOTATION: Final = "org.opencontainers.image.ref.name"
-SEQUENCE_MAX: Final = 2**53 - 1
-"""The largest integer that every JSON reader agrees on (RFC 7493 §2.2)."""
+SEQUENCE_MAX: Final = SIZE_MAX
 
-Store = Literal["signature-tag", "attestation-tag", "sbom-tag", "referrer", "buildkit"]
-"""Where a registry kept evidence: cosign's tags, the subject's referrers, or the index itself."""
-TrustKind = Literal["trusted-root", "key"]
-
-_STORES: Final = frozenset(get_args(Store))
-_TRUST_KINDS: Final = frozenset(get_args(TrustKind))
 _CHANNEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
-_ANCHOR: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
 
 
 class BlobSource(Protocol):
@@ -75,88 +89,6 @@ class Member:
     name: str
     size: int
     digest: Digest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlatformManifest:
-    """One manifest of an image that the bundle carries whole."""
-
-    platform: Platform
-    manifest: Descriptor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvidenceEntry:
-    """A manifest that speaks of an image; nothing about it is believed yet."""
-
-    subject: Digest
-    store: Store
-    manifest: Descriptor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageEntry:
-    """One image: the name it was packed under, what was kept of it, what speaks of it."""
-
-    reference: Reference
-    image: Descriptor
-    platforms: tuple[PlatformManifest, ...]
-    """What was kept. A single manifest stands here itself; other artifacts have none."""
-    evidence: tuple[EvidenceEntry, ...]
-
-    @classmethod
-    def parse(cls, fields: Fields, *, limits: Limits = DEFAULT_LIMITS) -> ImageEntry:
-        """Return the entry that this object writes.
-
-        Raises:
-            FormatError: it is malformed, or its reference names another digest.
-        """
-        return _image(fields, limits=limits)
-
-    def plain(self) -> JsonObject:
-        """Return it as `parse` reads it."""
-        return {
-            "reference": str(self.reference),
-            "image": self.image.plain(),
-            "platforms": [
-                {"platform": str(kept.platform), "manifest": kept.manifest.plain()}
-                for kept in self.platforms
-            ],
-            "evidence": [
-                {
-                    "subject": str(item.subject),
-                    "store": item.store,
-                    "manifest": item.manifest.plain(),
-                }
-                for item in self.evidence
-            ],
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrustEntry:
-    """Trust material that travels along: it must chain to an anchor, or match it."""
-
-    anchor: str
-    kind: TrustKind
-    blobs: tuple[Descriptor, ...]
-
-    @classmethod
-    def parse(cls, fields: Fields, *, limits: Limits = DEFAULT_LIMITS) -> TrustEntry:
-        """Return the entry that this object writes.
-
-        Raises:
-            FormatError: it is malformed.
-        """
-        return _trust(fields, limits=limits)
-
-    def plain(self) -> JsonObject:
-        """Return it as `parse` reads it."""
-        return {
-            "anchor": self.anchor,
-            "kind": self.kind,
-            "blobs": [blob.plain() for blob in self.blobs],
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,77 +312,6 @@ def _channel(fields: Fields) -> tuple[str | None, int | None]:
             "not a channel's name", where="channel", expected=_CHANNEL.pattern, found=shown(channel)
         )
     return channel, fields.integer("sequence", minimum=1, maximum=SEQUENCE_MAX)
-
-
-def _image(fields: Fields, *, limits: Limits) -> ImageEntry:
-    fields.only("reference", "image", "platforms", "evidence")
-    reference = Reference.parse(
-        fields.text("reference", length_max=1024), where=fields.at("reference")
-    )
-    image = _descriptor(fields.fields("image"), limits=limits)
-    if reference.digest not in {None, image.digest}:
-        raise OciError(
-            "a reference names another digest than its image has",
-            where=fields.at("reference"),
-            expected=str(image.digest),
-            found=str(reference.digest),
-        )
-    return ImageEntry(
-        reference=reference,
-        image=image,
-        platforms=tuple(
-            _platform(item, limits=limits)
-            for item in fields.each("platforms", count_max=limits.layer_count_max)
-        ),
-        evidence=tuple(
-            _evidence(item, limits=limits)
-            for item in fields.each("evidence", count_max=limits.image_descriptor_count_max)
-        ),
-    )
-
-
-def _platform(fields: Fields, *, limits: Limits) -> PlatformManifest:
-    fields.only("platform", "manifest")
-    return PlatformManifest(
-        platform=Platform.parse(fields.text("platform", length_max=200)),
-        manifest=_descriptor(fields.fields("manifest"), limits=limits),
-    )
-
-
-def _evidence(fields: Fields, *, limits: Limits) -> EvidenceEntry:
-    fields.only("subject", "store", "manifest")
-    store = fields.text("store")
-    if store not in _STORES:
-        raise FormatError(
-            "an unknown store of evidence", where=fields.at("store"), found=shown(store)
-        )
-    return EvidenceEntry(
-        subject=fields.digest("subject"),
-        store=store,  # type: ignore[arg-type]  # one of the literals, as compared above
-        manifest=_descriptor(fields.fields("manifest"), limits=limits),
-    )
-
-
-def _trust(fields: Fields, *, limits: Limits) -> TrustEntry:
-    fields.only("anchor", "kind", "blobs")
-    anchor, kind = fields.text("anchor", length_max=64), fields.text("kind")
-    if _ANCHOR.fullmatch(anchor) is None or kind not in _TRUST_KINDS:
-        raise FormatError(
-            "unknown trust material", where=fields.path, found=shown(f"{anchor} ({kind})")
-        )
-    return TrustEntry(
-        anchor=anchor,
-        kind=kind,  # type: ignore[arg-type]  # one of the literals, as compared above
-        blobs=tuple(
-            _descriptor(item, limits=limits) for item in fields.each("blobs", count_max=1024)
-        ),
-    )
-
-
-def _descriptor(fields: Fields, *, limits: Limits) -> Descriptor:
-    fields.only("mediaType", "digest", "size")
-    fields.integer("size", maximum=SEQUENCE_MAX)
-    return Descriptor.parse(fields, where=fields.path, limits=limits)
 
 
 def _members(fields: Fields, *, limits: Limits) -> tuple[tuple[Member, ...], tuple[Member, ...]]:

@@ -227,6 +227,21 @@ def test_one_platform_is_kept_and_the_index_stays_whole(bench: Bench) -> None:
     assert [kept["platform"] for kept in image["platforms"]] == ["linux/arm64/v8"]
 
 
+def test_a_rule_that_names_a_key_file_packs_too(bench: Bench) -> None:
+    (bench.folder / "keys").mkdir()
+    (bench.folder / "keys" / "Release 1.pub").write_bytes(
+        (bench.folder / "release.pub").read_bytes()
+    )
+    policy = (bench.folder / "policy.toml").read_text()
+    (bench.folder / "policy.toml").write_text(
+        policy.replace('key = "release"', 'key = "keys/Release 1.pub"')
+    )
+    done = bench.pack()
+    assert done.returncode == 0, done.stderr
+    anchors = {entry["anchor"] for entry in bench.inspect()["trust"]}
+    assert anchors == {"acme", "packer", "Release-1.pub"}
+
+
 def test_lists_and_files_say_the_same_as_arguments(bench: Bench) -> None:
     (bench.folder / "images.txt").write_text(f"# what we need\n\n{bench.reference}\n")
     (bench.folder / "bundle.toml").write_text(
