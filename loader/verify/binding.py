@@ -118,9 +118,6 @@ def _signature(record: SignatureRecord, presented: Presented) -> None:
 def _envelope(record: EnvelopeRecord, presented: Presented) -> None:
     envelope = _expect_envelope(record, presented)
     _expect_digest(record.payload_digest, envelope.payload, what="payload")
-    if record.kind == "dsse" and presented.envelope_raw is not None:
-        # intoto 0.0.2 hashes an envelope that Rekor itself put together: nothing to compare with.
-        _expect_digest(record.envelope_digest, presented.envelope_raw, what="envelope")
     if record.payload_type and record.payload_type != envelope.payload_type:
         raise EntryDigestError(
             "an entry of a payload of another type",
@@ -133,6 +130,9 @@ def _envelope(record: EnvelopeRecord, presented: Presented) -> None:
     for signature, verifier in record.signatures:
         if signature == presented.signature:
             _expect_verifier(verifier, presented)
+    if record.kind == "dsse" and presented.envelope_raw is not None:
+        # intoto 0.0.2 hashes an envelope that Rekor itself put together: nothing to compare with.
+        _expect_digest(record.envelope_digest, presented.envelope_raw, what="envelope")
 
 
 def _bare_envelope(record: BareEnvelopeRecord, presented: Presented) -> None:
