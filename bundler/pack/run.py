@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from bundler.collect import Wanted, collect, patient
 from bundler.pack.lock import Lock
@@ -22,7 +21,7 @@ from bundler.pack.order import PackOrder
 from bundler.pack.plan import plan
 from bundler.pack.publish import publish
 from bundler.pack.summary import Packed
-from bundler.pack.writer import write_archive
+from bundler.pack.writer import size_max, write_archive
 from bundler.preflight import FarSide
 from bundler.progress import Meter, Phase
 from bundler.registry.credential_helper import HelperPrograms
@@ -31,11 +30,7 @@ from bundler.registry.oras_client import RegistryClient
 from bundler.sign import Signer
 from bundler.store import ContentStore
 from loader.errors import LocalError
-from loader.limits import KIB
 from loader.model.bundle import BundleStatement, ImageEntry, TrustEntry
-
-_RECORD_SIZE: Final = 512
-_END_SIZE: Final = 10 * KIB
 
 
 def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> Packed:
@@ -161,12 +156,10 @@ def _write(
     store: ContentStore,
     meter: Meter,
 ) -> int:
-    sizes = [len(statement.raw), *map(len, signatures), *(m.size for m in statement.members)]
-    # A header and padding for each member; zstd adds at most a few bytes in a thousand.
-    tar_size = sum(size + 2 * _RECORD_SIZE for size in sizes) + _END_SIZE
+    most = size_max(statement, signatures, format=order.format)
     phase = meter.phase("write")
-    phase.expect(tar_size)
-    with publish(order.output, size_max=tar_size + tar_size // 200) as publication:
+    phase.expect(size_max(statement, signatures, format="plain"))
+    with publish(order.output, size_max=most) as publication:
         written = write_archive(
             statement,
             signatures,
