@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SCHEMA: Final = "airlock-verdict/1"
 LINE_LENGTH_MAX: Final = 4000
 REASON_COUNT_MAX: Final = 1000
+LOG_LENGTH_SHOWN: Final = 16
+"""Digits of a log's id for people; JSON has all of them."""
 Verdict = Literal["accept", "reject", "error"]
 
 
@@ -76,6 +78,10 @@ def _lines(outcome: Outcome, *, explain: bool) -> Iterator[str]:
             yield f"  reason   {reason}"
     admission = outcome.trace.admission
     if admission is not None:
+        if admission.repeat:
+            yield "  ok       freshness: the bundle that this host accepted last in its channel"
+        elif not admission.downgrades:
+            yield "  ok       freshness: not older than what this host accepted"
         for downgrade in admission.downgrades:
             yield f"  DOWNGRADE {downgrade}; let in because: {admission.reason}"
     for warning in outcome.trace.warnings:
@@ -153,7 +159,7 @@ def _claim(claim: ClaimResult) -> Iterator[str]:
     if claim.at:
         yield f"             at {', '.join(format_instant(at) for at in claim.at)}"
     for place in claim.positions:
-        yield f"             log {place.log}, index {place.log_index}"
+        yield f"             log {place.log[:LOG_LENGTH_SHOWN]}, index {place.log_index}"
 
 
 def _refused(words: str, problem: Problem) -> Iterator[str]:

@@ -173,6 +173,7 @@ def test_claims_are_listed_with_who_when_and_where() -> None:
         "  loaded in oci:/srv",
         "read back: name = sha256:1",
         "note: a note",
+        "  ok       freshness: not older than what this host accepted",
         "LOADED: 1 image; 4.0 KiB read, 2.0 KiB of layers",
     ):
         assert expected in text, expected
