@@ -6,6 +6,7 @@ the content store already is not fetched; that is also where images from layouts
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -32,6 +33,7 @@ def collect_locked(
     progress: Progress,
     *,
     parallel_count: int,
+    cancelled: threading.Event,
 ) -> tuple[ImageGraph, ...]:
     """Make sure that the store holds every blob that the lock's images need.
 
@@ -50,8 +52,15 @@ def collect_locked(
     progress.expect(sum(layer.size for layer, _ in missing))
     with ThreadPoolExecutor(parallel_count, thread_name_prefix="locked") as pool:
         jobs = [pool.submit(_fill, *item, store, progress) for item in missing]
-        for job in jobs:
-            job.result()
+        try:
+            for job in jobs:
+                job.result()
+        except BaseException:
+            # What the others are reading must not keep the run from ending.
+            cancelled.set()
+            registries.close()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return tuple(graphs)
 
 

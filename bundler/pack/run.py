@@ -79,7 +79,14 @@ def _collect(
     shown_by = _Shown(meter)
     try:
         if order.locked is not None:
-            collect_locked(order.locked, registries, store, shown_by, parallel_count=order.jobs)
+            collect_locked(
+                order.locked,
+                registries,
+                store,
+                shown_by,
+                parallel_count=order.jobs,
+                cancelled=cancelled,
+            )
             return order.locked.images, ()
         wanted = Wanted(sources=order.sources, platforms=order.platforms, parallel_count=order.jobs)
         found = collect(wanted, registries, store, shown_by, cancelled=cancelled)
