@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
@@ -14,6 +15,7 @@ import pytest
 
 from tests.e2e.loading import FarSide, Publisher
 from tests.fakes.images import Layer
+from tests.fakes.sigworld.world import World
 from tests.presence import ROOT
 
 ENVIRONMENT = {
@@ -301,3 +303,39 @@ def test_fi_31_of_two_bundles_at_once_the_newer_stays(host: FarSide, bundles: Pa
             if process.returncode != 20:
                 waiting.discard(number)
     assert host.memory()["channels"][0][1] == 2
+
+
+@pytest.mark.engine("netns")
+def test_fi_14_a_full_disk_is_said_first_and_hides_no_verdict(
+    host: FarSide, bundles: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.tar.zst"
+    Publisher(World(name="stranger")).bundle(bad, sequence=9)
+    state = host.state
+    state.mkdir(parents=True)
+    load = " ".join(
+        host.command("load", "$1", "--into", f"oci:{host.loaded}", "--json", isolated=False)
+    )
+    script = f"""
+        mount -t tmpfs -o size=80m,mode=0700 tmpfs {state} || exit 99
+        run() {{ {load} > {tmp_path}/$2.json 2> {tmp_path}/$2.err; echo $2 $?; }}
+        run {bundles}/1.tar.zst good
+        run {bundles}/large.tar.zst large
+        head -c 100M /dev/zero > {state}/fill 2> /dev/null
+        run {bad} refused
+        run {bundles}/2.tar.zst full
+        rm {state}/fill
+        run {bundles}/2.tar.zst better
+    """
+    done = subprocess.run(
+        ["unshare", "-rm", "bash", "-c", script],
+        check=True, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT, timeout=120,
+    )  # fmt: skip
+    statuses = dict(line.split() for line in done.stdout.splitlines())
+    verdicts = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in statuses}
+    assert statuses == {"good": "0", "large": "20", "refused": "11", "full": "20", "better": "0"}
+    for name in ("large", "full"):
+        assert verdicts[name]["class"] == "nospace"
+        assert verdicts[name]["archive"]["layers_read"] == 0, "said before the first layer"
+    assert verdicts["refused"]["code"] == "signature.unverified"
+    assert any("could not be recorded" in warning for warning in verdicts["refused"]["warnings"])
