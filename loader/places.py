@@ -183,9 +183,10 @@ def read_small_file(path: Path, *, size_max: int, what: str) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as e:
         raise InputError(f"{what} cannot be opened", where=where, found=e.strerror or "") from e
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise InputError(f"{what} is not a regular file", where=where)
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise InputError(f"{what} is not a regular file", where=where)
         try:
             raw = file.read(size_max + 1)
         except OSError as e:

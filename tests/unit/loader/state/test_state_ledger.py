@@ -198,6 +198,11 @@ def _linked_copy(places: Places) -> None:
     places.floors.symlink_to(other)
 
 
+def _folder_for_copy(places: Places) -> None:
+    places.floors.unlink()
+    places.floors.mkdir(mode=0o700)
+
+
 def _writable_folder(places: Places) -> None:
     places.state.chmod(0o777)
 
@@ -240,6 +245,7 @@ DAMAGE: dict[str, tuple[Callable[[Places], None], type[StateError]]] = {
     "others may write the ledger": (_writable_ledger, StatePermissionError),
     "others may write the copy": (_writable_copy, StatePermissionError),
     "the copy is a link": (_linked_copy, StateError),
+    "the copy is a folder": (_folder_for_copy, StateError),
     "others may write the folder": (_writable_folder, StatePermissionError),
     "the folder is a link": (_linked_folder, StatePermissionError),
     "an older ledger was put back": (_older_ledger, StateError),
