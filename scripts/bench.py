@@ -1,0 +1,90 @@
+"""`make bench`: speed and memory of whole processes, side by side with the peers, as ratios.
+
+Everything is made on the fly below `.cache/bench` and taken away again. Contenders run in turn, in
+rounds; a ratio is the median over the rounds. Exit status 1 if a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from scripts.benchmarks import sections  # noqa: E402
+from scripts.benchmarks.image import MB  # noqa: E402
+from scripts.benchmarks.processes import Spawner  # noqa: E402
+from scripts.benchmarks.table import Results  # noqa: E402
+from tests import presence  # noqa: E402
+
+FOLDER: Final = ROOT / ".cache" / "bench"
+PARTS: Final = ("pack", "load", "memory", "refuse", "start")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, and return the exit status."""
+    arguments = _parser().parse_args(argv)
+    parts = arguments.only or PARTS
+    # The commands are shown as people type them, and are those of this tree.
+    os.environ["PATH"] = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    presence.find_tools()
+    os.environ["XDG_CACHE_HOME"] = str(FOLDER / "xdg")
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    results = Results(at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", machine=_machine())
+    try:
+        with Spawner(FOLDER) as spawner:
+            bench = sections.Bench(
+                folder=FOLDER,
+                spawner=spawner,
+                count=arguments.runs or (1 if arguments.quick else 5),
+                image_size=(100 if arguments.quick else 600) * MB,
+                large_size=(1 if arguments.quick else 8) << 30,
+                say=_say,
+            )
+            results.sections.extend(sections.measure(bench, parts))
+    finally:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+    if arguments.json:
+        print(json.dumps(results.as_json(), indent=2))
+    else:
+        print(results.as_text(), end="")
+    unwanted = {"missed", "not measured"} if presence.REQUIRE_ALL else {"missed"}
+    return 1 if any(goal.verdict in unwanted for goal in results.goals) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--runs", type=int, metavar="N", help="rounds (default: 5)")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one round, with 100 MB and 1 GiB: not the goals' sizes",
+    )
+    parser.add_argument("--only", action="append", choices=PARTS, help="this part (again for more)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _machine() -> str:
+    return (
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Linux {platform.release()}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def _say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
