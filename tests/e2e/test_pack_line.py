@@ -317,7 +317,8 @@ def test_a_signal_at_any_moment_leaves_nothing_under_the_final_name(
             break
         # Before Python has set its handlers, a signal simply ends it.
         assert process.returncode in {20, -number}, said
-        assert "Traceback" not in said or wait == 0.3, said
+        # Python itself complains where a signal meets it while it starts a thread or imports.
+        assert "Traceback" not in said or wait == 0.3 or "Exception ignored in" in said, said
         assert bench.left() == set()
     bench.registry.faults.clear()
     assert bench.pack().returncode == 0, "good after bad"
