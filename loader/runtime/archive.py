@@ -9,21 +9,18 @@ the name that holds the digest; others are given when the runtime has said what 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import rfc8785
 
-from loader.digest import Digest
-from loader.errors import DiffIdError, DigestError, OciError
 from loader.model.bundle import LAYOUT_BYTES, LAYOUT_INDEX_NAME, LAYOUT_NAME, blob_name
 from loader.model.descriptor import OCI_INDEX
-from loader.runtime.base import CHUNK_SIZE
-from loader.runtime.inflate import DiffIdCheck
+from loader.runtime.blobs import diff_ids, read_blob, read_layer, unique
+from loader.runtime.expand import expand, expanded_size
 
 if TYPE_CHECKING:
-    from loader.model.descriptor import Descriptor
+    from loader.digest import Digest
     from loader.model.image import ImageConfig, ImageIndex, ImageManifest
     from loader.model.strictjson import JsonObject
     from loader.runtime.base import PlatformImage, StagedBlobs
@@ -86,92 +83,37 @@ def _header(name: str, size: int) -> bytes:
     return bytes(block)
 
 
-def read_blob(blobs: StagedBlobs, descriptor: Descriptor) -> Iterator[bytes]:
-    """Yield a staged blob's bytes, hashed as they pass.
+def docker_archive(
+    image: PlatformImage, blobs: StagedBlobs, *, gzip: Literal["expand", "keep"]
+) -> Iterator[bytes]:
+    """Yield what `docker load` reads: the image's layers, its config, and no name.
+
+    Args:
+        image: the platform.
+        blobs: where its layers lie.
+        gzip: what becomes of layers of gzip. Those of zstd are always decompressed.
 
     Raises:
-        DigestError: its size or digest is no longer the verified one. Bytes were yielded before;
-            the caller's stream must not have become whole by then.
+        SizeGuessError: a layer of gzip cannot be sent decompressed.
+        DigestError, DiffIdError, LimitError: see `expand`.
     """
-    hasher = hashlib.sha256()
-    size = 0
-    with blobs.open(descriptor.digest) as file:
-        while chunk := file.read(CHUNK_SIZE):
-            size += len(chunk)
-            if size > descriptor.size:
-                break
-            hasher.update(chunk)
-            yield chunk
-    if size != descriptor.size or hasher.hexdigest() != descriptor.digest.hex:
-        raise DigestError(
-            "a blob in quarantine is no longer the one that was verified",
-            where=str(descriptor.digest),
-            expected=f"{descriptor.size} bytes, {descriptor.digest}",
-            found=f"{size} bytes, sha256:{hasher.hexdigest()}",
-        )
-
-
-def read_layer(blobs: StagedBlobs, layer: Descriptor, diff_id: Digest) -> Iterator[bytes]:
-    """Yield a staged layer's bytes, hashed as they pass, and inflated beside that.
-
-    Raises:
-        DigestError: as `read_blob`.
-        DiffIdError, LimitError: it is not, once decompressed, what the image's config names.
-    """
-    check = DiffIdCheck(layer.digest, diff_id)
-    try:
-        for chunk in read_blob(blobs, layer):
-            check.feed(chunk)
-            yield chunk
-        check.finish()
-    finally:
-        check.close()
-
-
-def unique(descriptors: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
-    """Return each blob once: an image may list a layer twice, a stream must not."""
-    return tuple({descriptor.digest: descriptor for descriptor in descriptors}.values())
-
-
-def diff_ids(manifest: ImageManifest, config: ImageConfig) -> Iterator[tuple[Descriptor, Digest]]:
-    """Yield each layer once, with what it is once decompressed.
-
-    Raises:
-        OciError: the config names another number of layers.
-        DiffIdError: it says two things about one layer.
-    """
-    if len(manifest.layers) != len(config.diff_ids):
-        raise OciError(
-            "an image's config names another number of layers than its manifest",
-            where=str(manifest.descriptor.digest),
-            expected=str(len(manifest.layers)),
-            found=str(len(config.diff_ids)),
-        )
-    seen: dict[Digest, Digest] = {}
-    for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
-        if layer.digest not in seen:
-            seen[layer.digest] = diff_id
-            yield layer, diff_id
-        elif seen[layer.digest] != diff_id:
-            raise DiffIdError(
-                "an image's config says that one layer decompresses to two things",
-                where=f"layer {layer.digest}",
-                expected=str(seen[layer.digest]),
-                found=str(diff_id),
-            )
-
-
-def docker_archive(image: PlatformImage, blobs: StagedBlobs) -> Iterator[bytes]:
-    """Yield what `docker load` reads: the image's layers, its config, and no name."""
     tar = TarStream()
-    for layer in unique(image.manifest.layers):
-        yield from tar.stream(blob_name(layer.digest), layer.size, read_blob(blobs, layer))
+    names: dict[Digest, str] = {}
+    for layer, diff_id in diff_ids(image.manifest, image.config):
+        size = expanded_size(blobs, layer, gzip=gzip)
+        name = blob_name(layer.digest if size is None else diff_id)
+        if name not in names.values():
+            if size is None:
+                yield from tar.stream(name, layer.size, read_blob(blobs, layer))
+            else:
+                yield from tar.stream(name, size, expand(blobs, layer, diff_id, size=size))
+        names[layer.digest] = name
     config = image.config
     yield from tar.member(blob_name(config.descriptor.digest), config.raw)
     entry = {
         "Config": blob_name(config.descriptor.digest),
         "RepoTags": [],
-        "Layers": [blob_name(layer.digest) for layer in image.manifest.layers],
+        "Layers": [names[layer.digest] for layer in image.manifest.layers],
     }
     yield from tar.member(DOCKER_MANIFEST_NAME, rfc8785.dumps([entry]))
     yield from tar.end()

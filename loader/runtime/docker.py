@@ -19,6 +19,7 @@ from loader.runtime.asking import ANSWER_SIZE_MAX, LOAD_SECONDS, Asker, put_back
 from loader.runtime.base import Receipt, Undo, only_platform, settle_name
 from loader.runtime.calls import Call, Client, Operand
 from loader.runtime.clients import check_client, check_socket, clean_environment, find_client
+from loader.runtime.expand import SizeGuessError
 from loader.runtime.launcher import Launcher
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Docker:
         undo = Undo(names=naming, brought=() if there else (image_id,))
         with put_back_unless_done(lambda: self._put_back(undo), runtime=NAME):
             if not there:
-                self._asker.load(docker_archive(chosen, request.blobs), wanted=image_id)
+                self._bring(chosen, request)
             read_back = [*self._compare(chosen)]
             for new in naming:
                 self._asker.ask("tag", image_id, new)
@@ -181,6 +182,16 @@ class Docker:
     def _named(self, name: str) -> str | None:
         held = self._held("named", name)
         return None if held is None else held.image_id
+
+    def _bring(self, chosen: PlatformImage, request: LoadRequest) -> None:
+        """Stream the image, decompressed where that can be. A wrong guess costs one attempt."""
+        wanted = str(chosen.config.descriptor.digest)
+        try:
+            archive = docker_archive(chosen, request.blobs, gzip="expand")
+            self._asker.load(archive, wanted=wanted)
+        except SizeGuessError:
+            archive = docker_archive(chosen, request.blobs, gzip="keep")
+            self._asker.load(archive, wanted=wanted)
 
     def _compare(self, chosen: PlatformImage) -> tuple[tuple[str, str], ...]:
         image_id = str(chosen.config.descriptor.digest)

@@ -8,11 +8,12 @@ thread beside the reader of the compressed bytes, on the other core, in bounded 
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import queue
 import threading
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal
 
 from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 from isal import igzip_lib, isal_zlib
@@ -26,7 +27,7 @@ _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_END: Final = b"\x2a\x4d\x18"
 """Behind 0x50 to 0x5f: a zstd frame that holds no data (RFC 8878 §3.1.2); zstd:chunked has them."""
 _ZSTD_SKIPPABLE: Final = 5
-_MAGIC_SIZE: Final = 4
+MAGIC_SIZE: Final = 4
 _GZIP_WINDOW_BITS: Final = 31
 """zlib's way to say: gzip header and trailer, 32 KiB window."""
 _ZSTD_WINDOW_LOG_MAX: Final = 25
@@ -34,6 +35,17 @@ _ZSTD_WINDOW_LOG_MAX: Final = 25
 _OUTPUT_SIZE: Final = 1 * MIB
 _QUEUE_LENGTH: Final = 4
 _WAIT_SECONDS: Final = 1.0
+
+
+Compression = Literal["gzip", "zstd", "tar"]
+
+
+def compression(head: bytes) -> Compression:
+    """Return how a layer that begins with these bytes is compressed, as the runtimes tell it."""
+    if head.startswith(_GZIP_MAGIC):
+        return "gzip"
+    skippable = head[1:MAGIC_SIZE] == _SKIPPABLE_END and head[0] >> 4 == _ZSTD_SKIPPABLE
+    return "zstd" if head.startswith(_ZSTD_MAGIC) or skippable else "tar"
 
 
 class DiffIdCheck:
@@ -44,7 +56,7 @@ class DiffIdCheck:
     def __init__(self, layer: Digest, diff_id: Digest, *, limits: Limits = DEFAULT_LIMITS) -> None:
         self._layer = layer
         self._diff_id = diff_id
-        self._inflater = _Inflater(layer, size_max=limits.layer_expanded_size_max)
+        self._inflater = Inflater(layer, size_max=limits.layer_expanded_size_max)
         self._chunks: queue.Queue[bytes | None] = queue.Queue(_QUEUE_LENGTH)
         self._problem: RefusedError | None = None
         self._holds = False
@@ -91,8 +103,9 @@ class DiffIdCheck:
         more = True
         try:
             while (chunk := self._chunks.get()) is not None:
-                self._inflater.feed(chunk)
+                collections.deque(self._inflater.feed(chunk), maxlen=0)
             more = False
+            collections.deque(self._inflater.finish(), maxlen=0)
             self._compare()
         except RefusedError as e:
             self._problem = e
@@ -101,7 +114,7 @@ class DiffIdCheck:
             pass
 
     def _compare(self) -> None:
-        found = self._inflater.finish()
+        found = self._inflater.digest
         if found != self._diff_id:
             raise DiffIdError(
                 "a layer decompresses to something else than the image's config says",
@@ -112,8 +125,8 @@ class DiffIdCheck:
         self._holds = True
 
 
-class _Inflater:
-    """Decompresses one stream in bounded memory and hashes what comes out."""
+class Inflater:
+    """Decompresses one layer in bounded memory and hashes what comes out."""
 
     __slots__ = ("_decoder", "_hash", "_head", "_kind", "_layer", "_room")
 
@@ -122,43 +135,60 @@ class _Inflater:
         self._room = size_max
         self._hash = hashlib.sha256()
         self._head = b""
-        self._kind = ""
+        self._kind: Compression | None = None
         self._decoder: _Gzip | _Zstd | None = None
 
-    def feed(self, chunk: bytes) -> None:
+    def inflate(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield a whole layer, decompressed.
+
+        Raises:
+            DiffIdError: it does not decompress.
+            LimitError: it decompresses to more than a layer may have.
+        """
+        for chunk in chunks:
+            yield from self.feed(chunk)
+        yield from self.finish()
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield what the next bytes decompress to; see `inflate`."""
         if not self._kind:
             self._head += chunk
-            if len(self._head) < _MAGIC_SIZE:
+            if len(self._head) < MAGIC_SIZE:
                 return
             chunk, self._head = self._head, b""
             self._begin(chunk)
         if self._decoder is None:
-            self._take(chunk)
+            yield self._taken(chunk)
             return
         try:
             for part in self._decoder.inflate(chunk):
-                self._take(part)
+                yield self._taken(part)
         except (igzip_lib.IsalError, ZstdError, EOFError) as e:  # type: ignore[misc] # its stub
             raise self._damaged(str(e)) from e
 
-    def finish(self) -> Digest:
+    def finish(self) -> Iterator[bytes]:
+        """Yield what is left at the end; see `inflate`."""
         if not self._kind and self._head:
-            self._take(self._head)
+            yield self._taken(self._head)
         if self._decoder is not None and not self._decoder.whole:
             raise self._damaged("the end is missing")
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of what came out so far."""
         return Digest(self._hash.hexdigest())
 
     def _begin(self, head: bytes) -> None:
-        if head.startswith(_GZIP_MAGIC):
-            self._kind, self._decoder = "gzip", _Gzip()
-        elif head.startswith(_ZSTD_MAGIC) or (
-            head[1:_MAGIC_SIZE] == _SKIPPABLE_END and head[0] >> 4 == _ZSTD_SKIPPABLE
-        ):
-            self._kind, self._decoder = "zstd", _Zstd()
-        else:
-            self._kind = "tar"
+        self._kind = compression(head)
+        match self._kind:
+            case "gzip":
+                self._decoder = _Gzip()
+            case "zstd":
+                self._decoder = _Zstd()
+            case "tar":
+                self._decoder = None
 
-    def _take(self, part: bytes) -> None:
+    def _taken(self, part: bytes) -> bytes:
         self._room -= len(part)
         if self._room < 0:
             raise LimitError(
@@ -167,6 +197,7 @@ class _Inflater:
                 hint="the limit is layer_expanded_size_max",
             )
         self._hash.update(part)
+        return part
 
     def _damaged(self, why: str) -> DiffIdError:
         return DiffIdError(
@@ -193,9 +224,12 @@ class _Gzip:
         while chunk:
             if self._member.eof:
                 self._member = isal_zlib.decompressobj(wbits=_GZIP_WINDOW_BITS)
-            yield self._member.decompress(chunk, _OUTPUT_SIZE)
-            while self._member.unconsumed_tail and not self._member.eof:
-                yield self._member.decompress(self._member.unconsumed_tail, _OUTPUT_SIZE)
+            part = self._member.decompress(chunk, _OUTPUT_SIZE)
+            yield part
+            # A full part may have left something inside, though all input was taken.
+            while part and (self._member.unconsumed_tail or len(part) == _OUTPUT_SIZE):
+                part = self._member.decompress(self._member.unconsumed_tail, _OUTPUT_SIZE)
+                yield part
             chunk = self._member.unused_data if self._member.eof else b""
 
 

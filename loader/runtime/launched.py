@@ -34,9 +34,11 @@ REQUEST_SIZE_MAX: Final = 128 * KIB
 """Bytes of a request: 512 layers at some 90 bytes each are the longest list of operands."""
 STDERR_SIZE_MAX: Final = 64 * KIB
 """Bytes of a client's complaint that are kept: the last ones, where the reason stands."""
+TERMINAL_SIGNALS: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 FIFO_NAME: Final = "stdin"
 ABORT: Final = b"abort"
 SENT: Final = b"sent"
+SYNC: Final = b"sync"
 WRITING: Final = b"writing"
 LISTENING: Final = b"listening"
 _TICK_SECONDS: Final = 0.05
@@ -94,11 +96,12 @@ def serve(client: Client, *, requests: int, answers: int, folder: Path) -> NoRet
 def _settle(*, keep: tuple[int, int]) -> None:
     """Let go of everything that was the loader's: its terminal, its signals, its open files."""
     os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)
     # Ctrl-C is for the loader to answer: it aborts the call and undoes it, and needs us for that.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in TERMINAL_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
@@ -111,6 +114,12 @@ def _settle(*, keep: tuple[int, int]) -> None:
 
 def _answer(client: Client, *, requests: int, answers: int, folder: Path) -> None:
     request = read_frame(requests, size_max=REQUEST_SIZE_MAX)
+    if request.startswith(SYNC):
+        write_frame(answers, request.removeprefix(SYNC))
+        return
+    if request in {WRITING, SENT, ABORT}:
+        # Of a call that is over: its client ended before the loader had said all.
+        return
     try:
         fields = Fields(
             strictjson.parse_object(request, what="a request", size_max=REQUEST_SIZE_MAX), ""

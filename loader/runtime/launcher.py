@@ -26,12 +26,14 @@ from loader.errors import RuntimeAbsentError, RuntimeLoadError, shown
 from loader.limits import KIB, MIB
 from loader.model import strictjson
 from loader.model.fields import Fields
+from loader.model.strictjson import JsonObject
 from loader.runtime import launched
 from loader.runtime.calls import Client
 from loader.runtime.pipes import (
     PipeClosedError,
     PipeStalledError,
     read_frame,
+    skip_past,
     write_frame,
     write_within,
 )
@@ -41,6 +43,7 @@ STALL_SECONDS: Final = 600
 ANSWER_MARGIN_SECONDS: Final = 30
 """What the launcher itself gets beyond a call's own time."""
 STDERR_SHOWN_LENGTH: Final = 400
+_SYNC_SIZE: Final = 16
 _HEAD_SIZE_MAX: Final = 4 * KIB
 _STDOUT_SIZE_MAX: Final = 16 * MIB
 _PIPE_SIZE: Final = 1 * MIB
@@ -87,6 +90,8 @@ class Launcher:
             folder = Path(tempfile.mkdtemp(prefix="airlock-launcher-"))
             request_end, requests = os.pipe()
             answers, answer_end = os.pipe()
+            # Until the new process has let go of our terminal, no Ctrl-C may reach it.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, launched.TERMINAL_SIGNALS)
             pid = os.fork()
         except OSError as e:
             raise RuntimeLoadError(
@@ -94,6 +99,7 @@ class Launcher:
             ) from e
         if pid == 0:
             launched.serve(client, requests=request_end, answers=answer_end, folder=folder)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(request_end)
         os.close(answer_end)
         return cls(client, pid=pid, requests=requests, answers=answers, folder=folder)
@@ -149,107 +155,119 @@ class Launcher:
             RuntimeAbsentError: the client cannot be started.
             RuntimeLoadError: it took too long, stalled, or said too much; it is dead by then.
         """
-        deadline = time.monotonic() + self._client.calls[call].seconds + ANSWER_MARGIN_SECONDS
+        if self._requests < 0:
+            raise RuntimeLoadError("the launcher ended before", where=f"{self._client.name} {call}")
+        with contextlib.ExitStack() as stack:
+            try:
+                request: JsonObject = {"call": call, "operands": [*operands]}
+                write_frame(self._requests, rfc8785.dumps(request))
+                took_all = stdin is None or self._feed(stdin, call, stack)
+                return self._completed(call, took_all=took_all)
+            except PipeClosedError as e:
+                self._lost(call, "the launcher ended", e)
+            except PipeStalledError as e:
+                self._lost(call, "the launcher does not answer", e)
+            except BaseException:
+                # Also Ctrl-C, at any point. The client is dead before its FIFO closes behind us.
+                self._resync(call)
+                raise
+
+    def _feed(
+        self, chunks: Iterable[bytes | memoryview], call: str, stack: contextlib.ExitStack
+    ) -> bool:
+        """Stream into the client; tell whether it took all. The FIFO closes with the stack."""
+        deadline = time.monotonic() + ANSWER_MARGIN_SECONDS
+        listening = read_frame(self._answers, size_max=_HEAD_SIZE_MAX, deadline=deadline)
+        if listening != launched.LISTENING:
+            raise RuntimeAbsentError(
+                _answer(listening).optional_text("problem") or "the launcher makes no sense",
+                where=f"{self._client.name} {call}",
+            )
+        path = self._folder / launched.FIFO_NAME
+        fifo = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        stack.callback(os.close, fifo)
+        with contextlib.suppress(OSError):
+            # Beyond an unprivileged user's share it stays as it was, and is only slower.
+            fcntl.fcntl(fifo, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+        write_frame(self._requests, launched.WRITING)
+        took_all = self._write(fifo, chunks, call)
+        stack.close()
+        write_frame(self._requests, launched.SENT)
+        return took_all
+
+    def _write(self, fifo: int, chunks: Iterable[bytes | memoryview], call: str) -> bool:
+        for chunk in chunks:
+            try:
+                write_within(fifo, chunk, seconds=self.stall_seconds)
+            except PipeClosedError:
+                return False
+            except PipeStalledError as e:
+                raise RuntimeLoadError(
+                    "the runtime's client stopped reading",
+                    where=f"{self._client.name} {call}",
+                    expected=f"at least one read in {self.stall_seconds:.0f} seconds",
+                ) from e
+        return True
+
+    def _resync(self, call: str) -> None:
+        """End whatever runs, and skip what is still to come of it.
+
+        The conversation may have been left anywhere, also within a frame: nothing is counted on but
+        a fresh number that comes back.
+        """
+        number = os.urandom(_SYNC_SIZE)
+        deadline = time.monotonic() + ANSWER_MARGIN_SECONDS
         try:
-            write_frame(self._requests, rfc8785.dumps({"call": call, "operands": list(operands)}))
-            if stdin is None:
-                return self._completed(call, deadline=deadline, took_all=True)
-            took_all = self._feed(stdin, call, deadline=deadline)
-            deadline = time.monotonic() + self._client.calls[call].seconds + ANSWER_MARGIN_SECONDS
-            return self._completed(call, deadline=deadline, took_all=took_all)
+            write_frame(self._requests, launched.ABORT)
+            write_frame(self._requests, launched.SYNC + number)
+            skip_past(self._answers, number, deadline=deadline)
         except PipeClosedError as e:
             self._lost(call, "the launcher ended", e)
         except PipeStalledError as e:
             self._lost(call, "the launcher does not answer", e)
 
-    def _feed(self, chunks: Iterable[bytes | memoryview], call: str, *, deadline: float) -> bool:
-        """Stream into the client; tell whether it took everything."""
-        listening = read_frame(self._answers, size_max=_HEAD_SIZE_MAX, deadline=deadline)
-        if listening != launched.LISTENING:
-            self._refused(listening)
-        fifo = os.open(
-            self._folder / launched.FIFO_NAME, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        )
-        try:
-            with contextlib.suppress(OSError):
-                # Beyond an unprivileged user's share it stays as it was, and is only slower.
-                fcntl.fcntl(fifo, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-            write_frame(self._requests, launched.WRITING)
-            try:
-                for chunk in chunks:
-                    write_within(fifo, chunk, seconds=self.stall_seconds)
-            except PipeClosedError:
-                write_frame(self._requests, launched.SENT)
-                return False
-            except BaseException as e:
-                # Killed before the FIFO closes: the client must not take our end for the stream's.
-                write_frame(self._requests, launched.ABORT)
-                self._completed(
-                    call, deadline=time.monotonic() + ANSWER_MARGIN_SECONDS, aborted=True
-                )
-                if isinstance(e, PipeStalledError):
-                    raise RuntimeLoadError(
-                        "the runtime's client stopped reading",
-                        where=f"{self._client.name} {call}",
-                        expected=f"at least one read in {self.stall_seconds:.0f} seconds",
-                    ) from e
-                raise
-        finally:
-            os.close(fifo)
-        write_frame(self._requests, launched.SENT)
-        return True
-
-    def _completed(
-        self, call: str, *, deadline: float, took_all: bool = False, aborted: bool = False
-    ) -> Completed:
+    def _completed(self, call: str, *, took_all: bool) -> Completed:
+        seconds = self._client.calls[call].seconds
+        deadline = time.monotonic() + seconds + ANSWER_MARGIN_SECONDS
         head = read_frame(self._answers, size_max=_HEAD_SIZE_MAX, deadline=deadline)
         stdout = read_frame(self._answers, size_max=_STDOUT_SIZE_MAX, deadline=deadline)
         stderr = read_frame(self._answers, size_max=launched.STDERR_SIZE_MAX, deadline=deadline)
-        fields = Fields(
-            strictjson.parse_object(head, what="the launcher's answer", size_max=_HEAD_SIZE_MAX), ""
-        )
+        fields = _answer(head)
         where = f"{self._client.name} {call}"
-        complaint = _shown_end(stderr)
         if fields.has("problem"):
             raise RuntimeAbsentError(
                 fields.text("problem"), where=where, hint=f"looked for {self._client.path}"
             )
-        completed = Completed(
-            call=call,
-            status=fields.integer("status", minimum=-(2**31)),
-            stdout=stdout,
-            stderr=complaint,
-            took_all=took_all,
-        )
-        if aborted:
-            return completed
-        if fields.optional_text("stopped"):
+        if fields.has("stopped"):
             raise RuntimeLoadError(
                 "the runtime's client took too long and was stopped",
                 where=where,
-                expected=f"at most {self._client.calls[call].seconds} seconds",
-                found=complaint,
+                expected=f"at most {seconds} seconds",
+                found=_shown_end(stderr),
             )
-        if fields.value("overflowed") is True and stdout:
+        if fields.value("overflowed") is True:
             raise RuntimeLoadError(
                 "the runtime's client says more than can be understood",
                 where=where,
                 expected=f"at most {self._client.calls[call].stdout_size_max} bytes",
             )
-        return completed
-
-    def _refused(self, head: bytes) -> NoReturn:
-        # A problem comes with two empty frames behind it.
-        for _ in range(2):
-            read_frame(self._answers, size_max=_HEAD_SIZE_MAX)
-        fields = Fields(
-            strictjson.parse_object(head, what="the launcher's answer", size_max=_HEAD_SIZE_MAX), ""
+        return Completed(
+            call=call,
+            status=fields.integer("status", minimum=-(2**31)),
+            stdout=stdout,
+            stderr=_shown_end(stderr),
+            took_all=took_all,
         )
-        raise RuntimeAbsentError(fields.text("problem"), where=self._client.name)
 
     def _lost(self, call: str, why: str, error: Exception) -> NoReturn:
         self.close()
         raise RuntimeLoadError(why, where=f"{self._client.name} {call}") from error
+
+
+def _answer(head: bytes) -> Fields:
+    return Fields(
+        strictjson.parse_object(head, what="the launcher's answer", size_max=_HEAD_SIZE_MAX), ""
+    )
 
 
 def _shown_end(raw: bytes) -> str:

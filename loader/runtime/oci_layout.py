@@ -21,15 +21,10 @@ from loader.model import strictjson
 from loader.model.bundle import LAYOUT_INDEX_NAME, REFERENCE_ANNOTATION
 from loader.model.descriptor import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, Descriptor
 from loader.model.image import ImageIndex, ImageManifest, parse_manifest
-from loader.runtime.archive import (
-    CONTAINERD_NAME_ANNOTATION,
-    diff_ids,
-    read_blob,
-    read_layer,
-    unique,
-)
+from loader.runtime.archive import CONTAINERD_NAME_ANNOTATION
 from loader.runtime.asking import put_back_unless_done
 from loader.runtime.base import Receipt, Undo, settle_name
+from loader.runtime.blobs import diff_ids, read_blob, read_layer, unique
 from loader.runtime.layout_folder import LayoutFolder
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import time
 from typing import Final
 
 _LENGTH_SIZE: Final = 4
+_SKIP_SIZE: Final = 65_536
 
 
 class PipeClosedError(Exception):
@@ -53,6 +54,23 @@ def read_frame(fd: int, *, size_max: int, deadline: float | None = None) -> byte
     if size > size_max:
         raise PipeClosedError
     return _read_exactly(fd, size, deadline=deadline)
+
+
+def skip_past(fd: int, mark: bytes, *, deadline: float) -> None:
+    """Read and forget everything up to a mark that nothing else can hold and nothing follows.
+
+    Raises:
+        PipeClosedError: the other side ended.
+        PipeStalledError: the deadline passed.
+    """
+    tail = b""
+    while not tail.endswith(mark):
+        if not wait(fd, select.POLLIN, deadline=deadline):
+            raise PipeStalledError
+        part = os.read(fd, _SKIP_SIZE)
+        if not part:
+            raise PipeClosedError
+        tail = (tail + part)[-len(mark) :]
 
 
 def _read_exactly(fd: int, size: int, *, deadline: float | None) -> bytes:

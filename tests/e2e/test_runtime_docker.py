@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from backports import zstd
 
-from loader.errors import DigestError, RuntimeLoadError, RuntimeTagError
+from loader.errors import DiffIdError, DigestError, RuntimeTagError
 from loader.runtime.docker import Docker as DockerRuntime
 from loader.runtime.docker import docker_client
 from loader.runtime.launcher import Launcher
@@ -83,9 +84,26 @@ def test_docker_refuses_a_layer_that_is_not_the_configs(
     runtime: DockerRuntime, docker_engine: Docker
 ) -> None:
     image = make_image("lie", diff_ids=["sha256:" + "0" * 64, "sha256:" + "1" * 64])
-    with pytest.raises(RuntimeLoadError, match="diffID"):
+    with pytest.raises(DiffIdError):
         runtime.load(image.request(NAME))
     assert docker_engine.list() == {}
+
+
+@pytest.mark.parametrize("how", ["zstd", "tar", "gzip-members", "gzip-lies"])
+def test_docker_takes_every_compression(
+    runtime: DockerRuntime, docker_engine: Docker, how: str
+) -> None:
+    ways: dict[str, Callable[[bytes], bytes]] = {
+        "zstd": zstd.compress,
+        "tar": bytes,
+        # The end of gzip tells the last member's size: too small, and larger than the layer.
+        "gzip-members": lambda raw: gzipped(raw) + gzipped(b""),
+        "gzip-lies": lambda raw: gzipped(b"") + gzipped(raw[:512]) + gzipped(raw[512:]),
+    }
+    image = make_image("every", compress=ways[how])
+    runtime.load(image.request(NAME))
+    assert docker_engine.list() == {NAME: str(image.config)}
+    assert docker_engine.run(NAME) == "every\n"
 
 
 def test_docker_takes_a_layer_that_is_listed_twice(

@@ -213,6 +213,59 @@ def test_launcher_does_not_mind_control_c() -> None:
         assert launcher.run("go").stdout == b"ran\n"
 
 
+class _StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("delay", [0.0002, 0.001, 0.003, 0.01, 0.05, 0.3])
+@pytest.mark.parametrize("call", ["quick", "slow", "quick-stream", "slow-stream"])
+def test_interrupt_anywhere_leaves_a_launcher_that_understands(call: str, delay: float) -> None:
+    calls = {
+        "quick": says("echo quick"),
+        "slow": says("sleep 99; echo slow"),
+        "quick-stream": says("cat; echo end", stdin=True),
+        "slow-stream": says("cat; sleep 99; echo end", stdin=True),
+        "next": says("echo next"),
+        "next-stream": says("wc -c", stdin=True),
+    }
+
+    def raise_it(*_: object) -> None:
+        raise _StopError
+
+    before = signal.signal(signal.SIGALRM, raise_it)
+    try:
+        with Launcher.start(shell(**calls)) as launcher:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                while True:
+                    stdin = iter([b"x" * 1000] * 50) if "stream" in call else None
+                    launcher.run(call, stdin=stdin)
+            except _StopError:
+                pass
+            for _ in range(3):
+                assert launcher.run("next").stdout == b"next\n"
+                assert launcher.run("next-stream", stdin=iter([b"abc"])).stdout.strip() == b"3"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_ended_launcher_says_so_again() -> None:
+    launcher = Launcher.start(shell(go=says("echo ran")))
+    launcher.close()
+    launcher.close()
+    with pytest.raises(RuntimeLoadError, match="ended before"):
+        launcher.run("go")
+
+
+def test_client_that_ends_early_does_not_confuse_the_next_call() -> None:
+    calls = shell(early=says("exit 3", stdin=True), go=says("echo ran"))
+    with Launcher.start(calls) as launcher:
+        for _ in range(30):
+            assert launcher.run("early", stdin=iter([b"x"])).status == 3
+            assert launcher.run("go").stdout == b"ran\n"
+
+
 def test_killed_loader_takes_client_and_folder_along(private: Path) -> None:
     pid_file = private / "pid"
     program = textwrap.dedent(
