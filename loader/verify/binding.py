@@ -68,6 +68,7 @@ def expect_bound(entry: LogEntry, presented: Presented) -> None:
         EntrySignatureError: it is another signature.
         EntryKeyError: it is somebody else's.
     """
+    # (4.1) What kind of record it is, said once or twice alike.
     record = entry.record
     kind_version = (record.kind, record.version)
     if entry.kind_version is not None and entry.kind_version != kind_version:
@@ -97,6 +98,7 @@ def _signature(record: SignatureRecord, presented: Presented) -> None:
             "an entry for plain signatures, where an envelope was signed",
             found=f"{record.kind} {record.version}",
         )
+    # (4.2) Over what.
     digest = presented.message.digest(record.hash)
     if digest is None or digest != record.digest:
         raise EntryDigestError(
@@ -104,8 +106,10 @@ def _signature(record: SignatureRecord, presented: Presented) -> None:
             expected="unknown" if digest is None else f"{record.hash}:{digest.hex()}",
             found=f"{record.hash}:{record.digest.hex()}",
         )
+    # (4.3) Which signature.
     if record.signature != presented.signature:
         raise EntrySignatureError("an entry of another signature over the same bytes")
+    # (4.4) Whose.
     _expect_verifier(record.verifier, presented)
     if record.key_details and record.key_details not in _details(presented.key):
         raise EntryKeyError(

@@ -54,15 +54,18 @@ def verify_entry(entry: LogEntry, logs: Iterable[Log], *, need: Need) -> Recorde
         EntryTimeError: it was taken outside the time in which the log's key is trusted.
         PromiseError, CheckpointError, InclusionError: what is there does not hold.
     """
+    # (3.1) An entry of a log that we do not know proves nothing, and harms nothing.
     log = _log(entry, logs)
     if log is None:
         return None
+    # (3.2) What its format demands is there.
     if need == "promise" and entry.promise is None:
         raise EntryUnprovenError("a log entry without the log's promise", found=f"log {log.name}")
     if need == "proof" and entry.proof is None:
         raise EntryUnprovenError("a log entry without an inclusion proof", found=f"log {log.name}")
     time: SignedTime | None = None
     if entry.promise is not None:
+        # (3.3) The promise, and its time within the log's window.
         at = verify_promise(entry, log)
         time = SignedTime(source="log", at=at, authority=log.name)
         expect_in_window(log, time)
@@ -108,6 +111,7 @@ def _log(entry: LogEntry, logs: Iterable[Log]) -> Log | None:
 
 def _verify_proof(entry: LogEntry, proof: InclusionProof, log: Log) -> Checkpoint:
     """Check proof and checkpoint, and that both speak of the same tree."""
+    # (3.4) The log signed a checkpoint, of just this tree.
     checkpoint = proof.checkpoint
     if checkpoint is None:
         raise CheckpointError("an inclusion proof without a checkpoint", found=f"log {log.name}")
@@ -124,13 +128,14 @@ def _verify_proof(entry: LogEntry, proof: InclusionProof, log: Log) -> Checkpoin
             expected=proof.root_hash.hex(),
             found=checkpoint.root_hash.hex(),
         )
-    # Rekor v1 counts an entry's index over all its trees, and a leaf's within one; a log that calls
-    # itself by its host alone has but one tree, and nothing else signs the entry's index.
+    # (3.5) Rekor v1 counts an entry's index over all its trees, and a leaf's within one; a log that
+    # calls itself by its host alone has but one tree, and nothing else signs the entry's index.
     if checkpoint.origin == log.origin and entry.log_index != proof.log_index:
         raise InclusionError(
             "an inclusion proof of another entry than the one it comes with",
             expected=str(entry.log_index),
             found=str(proof.log_index),
         )
+    # (3.6) The path leads from the body to the root.
     verify_inclusion(proof, leaf=entry.body, root_hash=checkpoint.root_hash)
     return checkpoint

@@ -135,13 +135,14 @@ def _verify(case: Case, material: Material, limits: Limits) -> Signed:
         envelope_raw=case.envelope_raw,
     )
     root = material.trusted_root
-    # (3) Entries of known logs: promise, proof, checkpoint. (4) Each is about this signature.
+    # (3) Entries of known logs: promise, proof, checkpoint.
     recorded = () if root is None else _recorded(case, root)
+    # (4) Each of them is about this signature.
     for one in recorded:
         expect_bound(one.entry, presented)
     # (5) The signature itself.
     verify_signature(key, signature, case.message, what="the signature")
-    # (6) When: promises and timestamps, and every key in its window.
+    # (6) When: the promises' times, (6.1) timestamps, (6.2) logs without times of their own.
     stamped = case.stamped if case.stamped is not None else signature
     times = (
         *(one.time for one in recorded if one.time is not None),
@@ -152,7 +153,7 @@ def _verify(case: Case, material: Material, limits: Limits) -> Signed:
             # A log without times of its own: what others saw must lie in its window.
             for time in times:
                 expect_in_window(one.log, time)
-    # (7) Certificate and SCTs, at every one of these times.
+    # (7) Whose key that was, at every one of these times.
     signer, sct_count = (
         _managed(material.key, times)
         if material.key is not None
@@ -236,6 +237,7 @@ def _timestamps(
 
 def _managed(key: PublicKey, times: tuple[SignedTime, ...]) -> tuple[Signer, int]:
     for time in times:
+        # (7.6) A pinned key may have a window too.
         if not key.valid_for.holds_at(time.at):
             raise KeyTimeError(
                 "a key that was used outside its window",
@@ -252,11 +254,14 @@ def _certified(
     if leaf is None or root is None:
         raise SignerKindError("nobody to vouch for a certificate")
     if not times:
+        # (7.1) "Now" is no time: certificates live ten minutes, clocks behind the gap are wrong.
         raise NoTimeError("no verified time, and the certificate lived but minutes")
+    # (7.2) A path to an authority, (7.3) valid at every time.
     issuer = verify_path(
         leaf,
         root.certificate_authorities,
         untrusted=case.intermediates,
         times=tuple(time.at for time in times),
     )
+    # (7.4) Whom it names. (7.5) Who promised to publish it.
     return read_signer(leaf), verify_scts(leaf, issuer, root.ct_logs)
