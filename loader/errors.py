@@ -63,6 +63,8 @@ def shown(value: object, *, limit: int = SHOWN_LENGTH_MAX) -> str:
     Everything outside printable ASCII is escaped, quotes are put around strings, and the length is
     capped.
     """
+    if isinstance(value, (str, bytes)):
+        value = value[:limit]  # so that only what is shown is escaped: one character may become ten
     text = ascii(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 

@@ -32,6 +32,13 @@ class Limits:
     json_depth_max: int = 64
     json_integer_digits_max: int = 19
     """2**63-1 has 19 digits; Python's own conversion grows with the square of the length."""
+    json_value_count_max: int = 1_000_000
+    """Commas and opening brackets of one document, those in its strings included: each may cost 200
+    bytes and a microsecond once read. A statement of 32 MiB has 750,000, an SBOM of 16 MiB half."""
+    json_key_count_max: int = 100_000
+    """Keys of one object; the largest real ones map file names to digests."""
+    json_text_memory_max: int = 64 * MIB
+    """Bytes of a document once decoded: four for every character where one is beyond U+FFFF."""
     log_entry_count_max: int = 32
     timestamp_count_max: int = 32
     proof_hash_count_max: int = 64

@@ -24,6 +24,9 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _BYTE_ORDER_MARK: Final = "\ufeff"
+_OPENERS: Final = (b",", b"[", b"{")
+_WIDE: Final = re.compile(rb"[\xf0-\xf7]|\\u[dD][89abAB]")
+"""How a character beyond U+FFFF begins, in UTF-8 or as an escape."""
 
 
 def parse(
@@ -45,25 +48,24 @@ def parse(
         ones.
             Our own format and OCI's refuse them; predicates are free to hold them.
         numbers: whether fractions are allowed. They are in predicates (scores), nowhere else.
-        limits: depth and length of integers.
+        limits: depth, number of values, memory, and length of integers.
 
     Raises:
-        LimitError: too long, too deep, or an integer of too many digits.
+        LimitError: too long, too deep, too many values, or an integer of too many digits.
         JsonError: anything that a strict reader does not accept.
     """
     if len(raw) > size_max:
         raise LimitError(
             f"{what} is too large", expected=f"at most {size_max} bytes", found=f"{len(raw)} bytes"
         )
+    _expect_affordable(raw, what=what, limits=limits)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as e:
         raise JsonError(f"{what} is not UTF-8", where=f"byte {e.start}") from e
     if text.startswith(_BYTE_ORDER_MARK):
         raise JsonError(f"{what} begins with a byte order mark")
-    builder = _Builder(
-        what=what, keys=keys, numbers=numbers, digits_max=limits.json_integer_digits_max
-    )
+    builder = _Builder(what=what, keys=keys, numbers=numbers, limits=limits)
     try:
         value: JsonValue = json.loads(
             text,
@@ -103,10 +105,31 @@ def parse_object(
     return value
 
 
+def _expect_affordable(raw: bytes, *, what: str, limits: Limits) -> None:
+    """Refuse what would cost much more than its own size once it is read.
+
+    An empty list has three bytes here and sixty in memory; one character beyond U+FFFF makes all
+    others four bytes wide. Counted before anything is built, as everything built at all is lost.
+    """
+    count = sum(map(raw.count, _OPENERS))
+    if count > limits.json_value_count_max:
+        raise LimitError(
+            f"{what} holds too many values",
+            expected=f"at most {limits.json_value_count_max} commas and brackets",
+            found=str(count),
+        )
+    if 4 * len(raw) > limits.json_text_memory_max and _WIDE.search(raw) is not None:
+        raise LimitError(
+            f"{what} is too large for the characters in it",
+            expected=f"at most {limits.json_text_memory_max // 4} bytes",
+            found=f"{len(raw)} bytes",
+        )
+
+
 class _Builder:
     """The hooks of one run of the parser, with what they need for a message."""
 
-    __slots__ = ("_digits_max", "_keys", "_numbers", "_what")
+    __slots__ = ("_keys", "_limits", "_numbers", "_what")
 
     def __init__(
         self,
@@ -114,14 +137,20 @@ class _Builder:
         what: str,
         keys: Literal["exact", "casefold"],
         numbers: Literal["integers", "any"],
-        digits_max: int,
+        limits: Limits,
     ) -> None:
         self._what = what
         self._keys = keys
         self._numbers = numbers
-        self._digits_max = digits_max
+        self._limits = limits
 
     def object(self, pairs: list[tuple[str, JsonValue]]) -> JsonObject:
+        if len(pairs) > self._limits.json_key_count_max:
+            raise LimitError(
+                f"{self._what} has an object of too many keys",
+                expected=f"at most {self._limits.json_key_count_max}",
+                found=str(len(pairs)),
+            )
         found = dict(pairs)
         if len(found) != len(pairs):
             seen: set[str] = set()
@@ -138,9 +167,10 @@ class _Builder:
         return found
 
     def integer(self, text: str) -> int:
-        if len(text.lstrip("-")) > self._digits_max:
+        digits_max = self._limits.json_integer_digits_max
+        if len(text.lstrip("-")) > digits_max:
             raise LimitError(
-                f"{self._what} has a number of more than {self._digits_max} digits",
+                f"{self._what} has a number of more than {digits_max} digits",
                 found=shown(text),
             )
         if text == "-0":
