@@ -56,6 +56,8 @@ class Client:
     """What stands before every call: which daemon, namespace, store."""
     environment: Mapping[str, str]
     calls: Mapping[str, Call]
+    scratch: Path | None = None
+    """Where a client that keeps streams in TMPDIR gets a folder; it goes with the launcher."""
 
     def command(self, call: str, operands: tuple[str, ...]) -> tuple[str, ...]:
         """Return the command line of a call.

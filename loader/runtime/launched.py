@@ -79,7 +79,9 @@ class _Output:
                 return
 
 
-def serve(client: Client, *, requests: int, answers: int, folder: Path) -> NoReturn:
+def serve(
+    client: Client, *, requests: int, answers: int, folder: Path, leftovers: tuple[Path, ...]
+) -> NoReturn:
     """Answer calls until the loader is gone; never returns into the stack that was forked."""
     status = 1
     try:
@@ -89,7 +91,8 @@ def serve(client: Client, *, requests: int, answers: int, folder: Path) -> NoRet
     except PipeClosedError:
         status = 0
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for left in leftovers:
+            shutil.rmtree(left, ignore_errors=True)
         os._exit(status)
 
 

@@ -8,6 +8,7 @@ input go through a FIFO in a private folder that exists for as long as the launc
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -15,7 +16,6 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final, NoReturn, Self
@@ -50,7 +50,7 @@ _PIPE_SIZE: Final = 1 * MIB
 """Bytes the kernel holds for us: fewer switches between us and a daemon's client on two cores."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
     """What one call came to. The client ended by itself, in time, and said no more than it may."""
 
@@ -66,18 +66,26 @@ class Completed:
 class Launcher:
     """A process forked for one client. Use it as a context manager; it ends with the block."""
 
-    __slots__ = ("_answers", "_client", "_folder", "_pid", "_requests")
+    __slots__ = ("_answers", "_client", "_folder", "_leftovers", "_pid", "_requests")
 
     stall_seconds: ClassVar[float] = STALL_SECONDS
 
     def __init__(
-        self, client: Client, *, pid: int, requests: int, answers: int, folder: Path
+        self,
+        client: Client,
+        *,
+        pid: int,
+        requests: int,
+        answers: int,
+        folder: Path,
+        leftovers: tuple[Path, ...],
     ) -> None:
         self._client = client
         self._pid = pid
         self._requests = requests
         self._answers = answers
         self._folder = folder
+        self._leftovers = leftovers
 
     @classmethod
     def start(cls, client: Client) -> Self:
@@ -88,6 +96,13 @@ class Launcher:
         """
         try:
             folder = Path(tempfile.mkdtemp(prefix="airlock-launcher-"))
+            leftovers: tuple[Path, ...] = (folder,)
+            if client.scratch is not None:
+                # A killed podman leaves what it had of the stream; here it is found and removed.
+                scratch = tempfile.mkdtemp(prefix="airlock-scratch-", dir=client.scratch)
+                leftovers = (folder, Path(scratch))
+                environment = {**client.environment, "TMPDIR": scratch}
+                client = dataclasses.replace(client, environment=environment)
             request_end, requests = os.pipe()
             answers, answer_end = os.pipe()
             # Until the new process has let go of our terminal, no Ctrl-C may reach it.
@@ -98,11 +113,19 @@ class Launcher:
                 "the launcher for the runtime's client cannot be started", found=shown(e.strerror)
             ) from e
         if pid == 0:
-            launched.serve(client, requests=request_end, answers=answer_end, folder=folder)
+            ends = {"requests": request_end, "answers": answer_end}
+            launched.serve(client, **ends, folder=folder, leftovers=leftovers)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(request_end)
         os.close(answer_end)
-        return cls(client, pid=pid, requests=requests, answers=answers, folder=folder)
+        return cls(
+            client,
+            pid=pid,
+            requests=requests,
+            answers=answers,
+            folder=folder,
+            leftovers=leftovers,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -135,7 +158,8 @@ class Launcher:
                     os.waitpid(self._pid, 0)
                     break
                 time.sleep(0.005)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for left in self._leftovers:
+            shutil.rmtree(left, ignore_errors=True)
 
     def run(
         self,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from loader.witness import Staged
 
 NAME: Final = "podman"
+_SCRATCH: Final = "/var/tmp"  # noqa: S108 - where podman itself keeps streams; ours is private
 _DIGEST_COUNT_MAX: Final = 10_000
 _ABSENT_STATUS: Final = 1
 """Of `podman image exists`; anything else than 0 and 1 is a failure."""
@@ -65,6 +66,7 @@ def podman_client(environment: Mapping[str, str], *, client: Path | None = None)
         prefix=("--remote=false",),
         environment=clean_environment(environment, "CONTAINERS_STORAGE_CONF", "CONTAINERS_CONF"),
         calls=_CALLS,
+        scratch=Path(environment.get("TMPDIR") or _SCRATCH),
     )
 
 

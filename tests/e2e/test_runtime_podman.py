@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from loader.digest import Digest
 from loader.errors import DiffIdError, DigestError, RuntimeTagError
 from loader.model.descriptor import Descriptor
 from loader.model.image import ImageManifest
@@ -92,6 +96,28 @@ def test_podman_never_sees_a_blob_that_changed(
     image.blobs.swap(last, gzipped(layer({"evil": b"x"})))
     with pytest.raises(DigestError):
         runtime.load(image.request(NAME))
+    assert podman_engine.list() == {}
+
+
+def test_podman_leaves_no_half_stream_behind(
+    podman_engine: Podman, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Large enough that podman has files of its own open when it is killed.
+    image = make_image(layers=[os.urandom(8 << 20), layer({"last": b"x"})])
+    image.blobs.swap(image.kept[0].manifest.layers[-1].digest, b"evil")
+    seen: list[str] = []
+    read = image.blobs.open
+
+    def watched(digest: Digest) -> BinaryIO:
+        seen.extend(str(path) for path in tmp_path.rglob("podman*"))
+        return read(digest)
+
+    monkeypatch.setattr(type(image.blobs), "open", lambda _, digest: watched(digest))
+    client = podman_client(podman_engine.environment | {"TMPDIR": str(tmp_path)})
+    with Launcher.start(client) as launcher, pytest.raises(DigestError):
+        PodmanRuntime(launcher).load(image.request(NAME))
+    assert seen, "podman kept nothing here, so this proves nothing"
+    assert list(tmp_path.iterdir()) == []
     assert podman_engine.list() == {}
 
 

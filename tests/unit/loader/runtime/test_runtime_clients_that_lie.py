@@ -334,7 +334,7 @@ def test_client_inherits_nothing_of_ours(world: World, tmp_path: Path) -> None:
     finally:
         secret.close()
     for call in world.calls():
-        assert set(call["environment"]) <= {"HOME", "PATH", "LC_ALL", "LC_CTYPE"}
+        assert set(call["environment"]) <= {"HOME", "PATH", "LC_ALL", "LC_CTYPE", "TMPDIR"}
         assert call["environment"]["PATH"].startswith("/usr/local/sbin:")
         assert call["folder"] == "/"
         # 3 is the folder that the fake itself lists its files with.
