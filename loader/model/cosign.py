@@ -14,7 +14,7 @@ from loader.errors import JsonFieldError
 from loader.limits import DEFAULT_LIMITS
 from loader.model import strictjson
 from loader.model.entry import LogEntry
-from loader.model.envelope import Envelope
+from loader.model.envelope import Envelope, decode_loose_base64
 from loader.model.fields import Fields, decode_base64
 from loader.model.pem import CERTIFICATE, decode_block, decode_blocks
 
@@ -214,7 +214,9 @@ def _downloaded(fields: Fields, *, limits: Limits) -> CosignSignature:
     entry = fields.optional_fields("Bundle")
     timestamp = fields.optional_fields("RFC3161Timestamp")
     return CosignSignature(
-        raw=fields.base64("Payload", length_max=limits.document_size_max),
+        raw=decode_loose_base64(
+            fields.text("Payload", length_max=limits.document_size_max), where=fields.at("Payload")
+        ),
         signature=fields.base64("Base64Signature", length_max=2 * limits.signature_size_max),
         attached=Attached(
             certificate=_downloaded_leaf(fields, limits),

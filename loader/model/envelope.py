@@ -67,10 +67,10 @@ class Envelope:
         return cls.from_fields(Fields(document, where), limits=limits)
 
     @property
-    def pae(self) -> bytes:
-        """What the signatures are over (dsse protocol.md, "Signature Definition")."""
+    def pae_parts(self) -> tuple[bytes, bytes]:
+        """What the signatures are over, in two parts (dsse protocol.md, "Signature Definition")."""
         kind = self.payload_type.encode()
-        return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(self.payload), self.payload)
+        return b"DSSEv1 %d %s %d " % (len(kind), kind, len(self.payload)), self.payload
 
 
 def _signature(fields: Fields, *, limits: Limits) -> bytes:

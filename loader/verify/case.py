@@ -93,7 +93,7 @@ def read_evidence(evidence: SignedEvidence, limits: Limits) -> Case:
             return Case(
                 format="cosign attestation",
                 evidence_digest=evidence.digest,
-                message=Message.of(envelope.pae),
+                message=Message.of(*envelope.pae_parts),
                 signatures=envelope.signatures,
                 certificate=attached.certificate,
                 intermediates=attached.chain,
@@ -120,7 +120,7 @@ def read_bundle(bundle: SigstoreBundle, artifact: Message | None, limits: Limits
     content = bundle.content
     match content:
         case Envelope():
-            message = Message.of(content.pae)
+            message = Message.of(*content.pae_parts)
             signatures: tuple[bytes, ...] = content.signatures
             envelope: Envelope | None = content
             payload: Callable[[], Payload] = lambda: _statement(content, limits)  # noqa: E731

@@ -19,13 +19,15 @@ HASH_NAMES: Final[tuple[HashName, ...]] = ("sha256", "sha384", "sha512")
 class Message:
     """The bytes that were signed, or some of their digests."""
 
-    raw: bytes | None = field(default=None, repr=False)
+    parts: tuple[bytes, ...] | None = field(default=None, repr=False)
+    """What it is made of, one after the other; None where only digests are left. An envelope's
+    encoding is a few bytes before a payload of megabytes, which need not be copied."""
     digests: Mapping[HashName, bytes]
 
     @classmethod
-    def of(cls, raw: bytes) -> Message:
+    def of(cls, *parts: bytes) -> Message:
         """Return a message that is at hand."""
-        return cls(raw=raw, digests={"sha256": hashlib.sha256(raw).digest()})
+        return cls(parts=parts, digests={"sha256": _hash("sha256", parts)})
 
     @classmethod
     def of_digest(cls, digest: Digest) -> Message:
@@ -41,9 +43,21 @@ class Message:
                 state.update(chunk)
         return cls(digests={name: state.digest() for name, state in running})
 
+    @property
+    def raw(self) -> bytes | None:
+        """The bytes, put together; None where they are not there."""
+        return None if self.parts is None else b"".join(self.parts)
+
     def digest(self, name: HashName) -> bytes | None:
         """Return a digest; None where neither it nor the bytes are there."""
         known = self.digests.get(name)
-        if known is None and self.raw is not None:
-            return hashlib.new(name, self.raw).digest()
+        if known is None and self.parts is not None:
+            return _hash(name, self.parts)
         return known
+
+
+def _hash(name: HashName, parts: tuple[bytes, ...]) -> bytes:
+    state = hashlib.new(name)
+    for part in parts:
+        state.update(part)
+    return state.digest()

@@ -42,12 +42,13 @@ def verify_signature(key: PublicKey, signature: bytes, message: Message, *, what
         SignatureMismatchError: it did not, or what is left of the message is not enough to tell.
     """
     if isinstance(key.raw, ed25519.Ed25519PublicKey):
-        if message.raw is None:
+        raw = message.raw
+        if raw is None:
             raise SignatureMismatchError(
                 f"{what}: an Ed25519 key signs the bytes themselves, and only a digest is here"
             )
         try:
-            _verify_bytes(key.raw, signature, message.raw)
+            _verify_bytes(key.raw, signature, raw)
         except InvalidSignature as e:
             raise _mismatch(what, key) from e
         return

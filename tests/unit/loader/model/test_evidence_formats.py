@@ -255,12 +255,12 @@ def test_the_encoding_that_is_signed() -> None:
     envelope = Envelope(
         payload_type="http://example.com/HelloWorld", payload=b"hello world", signatures=(b"x",)
     )
-    assert envelope.pae == b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+    assert b"".join(envelope.pae_parts) == b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
 
 
 def test_no_two_envelopes_share_an_encoding() -> None:
     made = {
-        Envelope(payload_type=kind, payload=payload, signatures=(b"x",)).pae
+        b"".join(Envelope(payload_type=kind, payload=payload, signatures=(b"x",)).pae_parts)
         for kind, payload in (("a", b"b 1 c"), ("a 5 b", b"c"), ("a", b"b"), ("\u00e4", b"b"))
     }
     assert len(made) == 4
