@@ -37,9 +37,10 @@ SIX_REFERRERS = ["referrer"] * 6
 def unpacked(shared: Path, name: str, folder: Path) -> Path:
     with tarfile.open(shared / "fixtures" / "layouts" / f"{name}.tar.gz") as archive:
         # Debian 12's Python has no filters yet; later ones want one to be named.
-        archive.extractall(
-            folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {})
-        )
+        if hasattr(tarfile, "data_filter"):
+            archive.extractall(folder, filter="data")
+        else:
+            archive.extractall(folder)
     return folder
 
 

@@ -25,7 +25,7 @@ from loader.errors import AirlockError, LimitError, OciPlatformError
 from loader.limits import DEFAULT_LIMITS
 from loader.model.descriptor import Descriptor
 from tests.e2e.collecting import Told, gather
-from tests.fakes import attach, images
+from tests.fakes import attach, content, images
 from tests.fakes.content import OCI_MANIFEST, ContentStore, Json
 from tests.fakes.faults import Fault, redirect
 from tests.fakes.registry import FakeRegistry
@@ -130,9 +130,9 @@ def test_the_fallback_tag_counts_beside_the_api_too(
     hidden = attach.attach_bundle(image, b"{}", fallback="bare")
     attach.attach_bundle(image, b"{ }")
     listed = [d for d in image.store.referrers(image.digest) if d["digest"] != hidden["digest"]]
-    index = {"schemaVersion": 2, "mediaType": images.OCI_INDEX, "manifests": listed}
+    index = {"schemaVersion": 2, "mediaType": content.OCI_INDEX, "manifests": listed}
     registry.faults.append(
-        Fault(pattern=f"/referrers/{image.digest}", on=None, body=attach.encode(index))
+        Fault(pattern=f"/referrers/{image.digest}", on=None, body=content.encode(index))
     )
     (one,), _ = gather(
         [registry.reference("acme/app", "1.0.0")], tmp_path, plain_http=[registry.host]

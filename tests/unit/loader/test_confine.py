@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +22,36 @@ NOBODY = 65534
 
 def run(code: str, *, user: int | None = None, **keyword: object) -> dict[str, object]:
     """Run code behind `cut_off()`; it fills `found`."""
+    # Nobody may look neither into a root's Python nor into a checkout that root made.
+    python = sys.executable if user is None else "/usr/bin/python3"
+    with readable_loader() as folder:
+        return _run(code, python, folder, user=user, **keyword)
+
+
+@contextlib.contextmanager
+def readable_loader() -> Iterator[Path]:
+    """What the confinement needs, where everybody may read it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "loader").mkdir(mode=0o755)
+        for module in ("__init__", "confine", "errors"):
+            shutil.copy(ROOT / "loader" / f"{module}.py", folder / "loader")
+        yield folder
+
+
+def _run(
+    code: str, python: str, folder: Path, *, user: int | None, **keyword: object
+) -> dict[str, object]:
     program = (
         "import json, sys\n"
-        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        f"sys.path.insert(0, {str(folder)!r})\n"
         "from loader.confine import cut_off\n"
         "from loader.errors import ConfinementError\n"
         "found = {}\n" + textwrap.dedent(code) + "\nprint(json.dumps(found))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [python, "-c", program],
         capture_output=True,
         text=True,
         timeout=60,

@@ -19,7 +19,7 @@ from loader.limits import Limits
 from loader.model.bundle import ImageEntry, PlatformManifest
 from loader.model.descriptor import Platform
 from tests.fakes import images
-from tests.fakes.content import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, ContentStore, Json
+from tests.fakes.content import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, ContentStore
 from tests.fakes.images import Image
 from tests.unit.loader.policy.judging import NAME, Blobs, described, entry_of
 
@@ -114,7 +114,7 @@ def test_attestations_are_no_platforms(store: ContentStore) -> None:
         read_graph(replace(entry, platforms=(stolen,)), Blobs(store))
 
 
-def manifest_of(store: ContentStore, image: Image, **changes: Json) -> Image:
+def manifest_of(store: ContentStore, image: Image, **changes: object) -> Image:
     document = {**image.manifest, **changes}
     return Image(store=store, descriptor=store.add_json(document, OCI_MANIFEST))
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -338,7 +339,7 @@ def test_other_artifacts_are_judged_alike(scene: Scene) -> None:
     ],
 )
 def test_how_it_must_be_recorded(
-    scene: Scene, more: str, options: dict[str, object], code: str
+    scene: Scene, more: str, options: dict[str, Any], code: str
 ) -> None:
     sign(scene, scene.world.keyless(), **options)
     if code:

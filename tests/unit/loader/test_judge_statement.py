@@ -119,13 +119,15 @@ def test_a006_a_pattern_is_anchored(scene: Scene) -> None:
     evil = Identity(
         san=ca.uri("https://evil.example/?github.com/acme/x"), extensions=workflow().extensions
     )
+    refusals = []
     for identity in (evil, workflow()):
         signed = scene.world.sign(statement.raw, scene.world.keyless(identity))
         refusal = scene.refused(text, statement=statement, signatures=[encoded(signed.bundle())])
         assert refusal.code == "identity.mismatch"
         assert "only a part" in refusal.hint
         assert "evil" not in refusal.hint
-    assert r"write 'https://github\.com/acme/.*'" in refusal.hint
+        refusals.append(refusal)
+    assert r"write 'https://github\.com/acme/.*'" in refusals[-1].hint
 
 
 def test_a007_reserialised(scene: Scene) -> None:
