@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 PRODUCTION: Final = BUILTIN_DIRECTORY / "sigstore" / "trusted_root.json"
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _PIECE: Final = 1 * MIB
-_WHOLE_MAX: Final = DEFAULT_LIMITS.evidence_size_max
+_BUNDLE_MAX: Final = DEFAULT_LIMITS.evidence_size_max
+HELD_MAX: Final = DEFAULT_LIMITS.evidence_size_max
+"""Bytes of a file that are held: an Ed25519 signature is over the bytes, not over a digest."""
 
 
 def verify_bundle_main(arguments: Sequence[str]) -> int:
@@ -95,7 +97,7 @@ def _verify(options: argparse.Namespace) -> Signed:
         if options.key is None
         else PublicKey.parse(_read(options.key, size_max=_PIECE), name=str(options.key)),
     )
-    bundle = SigstoreBundle.parse(_read(options.bundle, size_max=_WHOLE_MAX), where="bundle")
+    bundle = SigstoreBundle.parse(_read(options.bundle, size_max=_BUNDLE_MAX), where="bundle")
     signed = verify_artifact(bundle, _artifact(options.artifact), material).value
     if keyless:
         _expect_identity(signed, options.certificate_identity, options.certificate_oidc_issuer)
@@ -125,7 +127,7 @@ def _artifact(text: str) -> Message:
         return Message.of_digest(Digest.parse(text))
     try:
         size = path.stat().st_size
-        if size <= _WHOLE_MAX:
+        if size <= HELD_MAX:
             return Message.of(path.read_bytes())
         return Message.of_chunks(_chunks(path))
     except OSError as e:

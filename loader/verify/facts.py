@@ -62,7 +62,9 @@ class LogProof:
     log: str
     """The log's id, hexadecimal: what a threshold counts."""
     name: str
-    log_index: int
+    log_index: int | None
+    """Where the log says that the entry stands; None where it signed no such thing: a proof from
+    Rekor v1 is about the place in one of its trees, and anybody may write another one beside it."""
     promise: Checked
     proof: Checked
     checkpoint: Checkpoint | None

@@ -76,13 +76,19 @@ def verify_entry(entry: LogEntry, logs: Iterable[Log], *, need: Need) -> Recorde
         proof=LogProof(
             log=log.log_id.hex(),
             name=log.name,
-            log_index=entry.log_index,
+            log_index=_signed_index(entry, checkpoint, log),
             promise="absent" if entry.promise is None else "verified",
             proof="absent" if entry.proof is None else "verified",
             checkpoint=checkpoint,
         ),
         time=time,
     )
+
+
+def _signed_index(entry: LogEntry, checkpoint: Checkpoint | None, log: Log) -> int | None:
+    """Return the entry's index if the log stands behind it: by its promise, or as its one tree."""
+    one_tree = checkpoint is not None and checkpoint.origin == log.origin
+    return entry.log_index if entry.promise is not None or one_tree else None
 
 
 def expect_in_window(log: Log, time: SignedTime) -> None:

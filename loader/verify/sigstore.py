@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from loader.model.sigstore_bundle import SigstoreBundle
     from loader.trust.keys import PublicKey
     from loader.trust.trusted_root import TrustedRoot
+    from loader.trust.validity import Validity
     from loader.verify.case import Case
     from loader.verify.message import Message
 
@@ -151,6 +152,7 @@ def _verify(case: Case, material: Material, limits: Limits) -> Signed:
     for one in recorded:
         if one.time is None:
             # A log without times of its own: what others saw must lie in its window.
+            _expect_dated(one.log.valid_for, times, what="a log", name=one.log.name)
             for time in times:
                 expect_in_window(one.log, time)
     # (7) Whose key that was, at every one of these times.
@@ -235,7 +237,21 @@ def _timestamps(
     return known
 
 
+def _expect_dated(window: Validity, times: tuple[SignedTime, ...], *, what: str, name: str) -> None:
+    """Refuse what nobody dates, where it may not be from later than some time.
+
+    Otherwise leaving the times away would be all that a retired key needs.
+    """
+    if window.end is not None and not times:
+        raise NoTimeError(
+            f"no verified time, and {what} is trusted for a time only",
+            where=name,
+            expected=f"a time in {window}",
+        )
+
+
 def _managed(key: PublicKey, times: tuple[SignedTime, ...]) -> tuple[Signer, int]:
+    _expect_dated(key.valid_for, times, what="the key", name=key.name)
     for time in times:
         # (7.6) A pinned key may have a window too.
         if not key.valid_for.holds_at(time.at):
