@@ -648,7 +648,7 @@ class CertificateIdentityError(CertificateError):
 
 
 class NoTimeError(VerificationError):
-    """Nothing that verifies says when the certificate was used."""
+    """Nothing that verifies says when a certificate, or a key or log with an end, was used."""
 
     code: ClassVar[str] = "signature.no-time"
 

@@ -6,7 +6,7 @@ each platform by itself; everything else is reported with the check that it fail
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, assert_never
 
 from loader._seal import SEAL
@@ -121,6 +121,8 @@ def claims_of_image(facts: ImageFacts, bundle: BundleClaims) -> tuple[ClaimResul
             case SignatureClaim():
                 items = _items(facts.considered, position)
                 position += 1
+                if "log-index" in facts.policy.rollback:
+                    items = tuple(_placed(item) for item in items)
                 targets = tuple(
                     _Target(words=_words(kept), digests=_in_scope(kept, requirement.scope))
                     for kept in facts.graph.kept
@@ -137,6 +139,21 @@ def _items(considered: Sequence[Considered], position: int) -> tuple[_Item, ...]
         for one in considered
         if one.weighed and one.weighed[position].stage != "absent"
     )
+
+
+def _placed(item: _Item) -> _Item:
+    """Return an item that counts only if a log says where it stands.
+
+    Where places are compared, one that left its entry away would be older than nothing.
+    """
+    if item.weighed.stage != "counts" or item.weighed.positions:
+        return item
+    problem = Problem(
+        code=ConditionError.code,
+        message="no log says where its entry stands, and policy compares that",
+        expected='an entry with the log\'s promise, for `rollback = "log-index"`',
+    )
+    return replace(item, weighed=replace(item.weighed, stage="condition", problem=problem))
 
 
 def _words(kept: KeptManifest) -> str:

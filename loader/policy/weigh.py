@@ -104,6 +104,7 @@ def _under(
         positions=tuple(
             LogPosition(signer=who.distinct, log=log.log, log_index=log.log_index)
             for log in signed.logs
+            if log.log_index is not None
         ),
     )
     if not isinstance(requirement, BundleSignatureClaim) and not subjects:
