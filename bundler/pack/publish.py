@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bundler.pack.straight import StraightFile
 from bundler.pack.writer import Written
 from loader.digest import Digest
 from loader.errors import (
@@ -73,18 +74,24 @@ class Publication:
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
+        self._file = StraightFile(descriptor)
         self.committed = False
 
+    def close(self) -> None:
+        """Wait until nothing is written any more; the descriptor may be closed then."""
+        self._file.close()
+
     def write(self, data: bytes | memoryview, /) -> int:
-        """Write bytes behind those before, and tell how many of them.
+        """Take bytes that are to stand behind those before, and tell how many of them: all.
 
         Raises:
-            NoSpaceError, LocalError: the disk does not take them.
+            NoSpaceError, LocalError: the disk does not take them, or those before.
         """
         try:
-            return os.write(self._descriptor, data)
+            self._file.write(data)
         except OSError as e:
             raise _translated(e, self._path) from e
+        return len(data)
 
     def commit(self, written: Written) -> None:
         """Give the archive its name, and write down its digest beside it.
@@ -94,6 +101,7 @@ class Publication:
         """
         part = _part_of(self._path)
         try:
+            self._file.finish()
             if os.fstat(self._descriptor).st_size != written.size:
                 raise InternalError("the archive on disk is of another size than was written")
             os.fsync(self._descriptor)
@@ -130,6 +138,8 @@ def publish(path: Path, *, size_max: int) -> Iterator[Publication]:
     finally:
         # Removed while locked: nobody else can have begun to write to it.
         if descriptor >= 0:
+            if publication is not None:
+                publication.close()
             if publication is None or not publication.committed:
                 with suppress(OSError):
                     _part_of(path).unlink()
