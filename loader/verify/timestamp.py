@@ -89,7 +89,7 @@ def _leaf(authority: Authority) -> x509.Certificate | None:
         return first
     except PARSE_ERRORS:
         return None
-    return None if basic.ca and len(authority.chain) > 1 else first
+    return None if basic.ca else first
 
 
 @lru_cache(maxsize=256)

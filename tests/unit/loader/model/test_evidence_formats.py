@@ -439,6 +439,36 @@ def test_no_records(change: Change) -> None:
         parse_record(compact(document), where="r")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        _at("spec.hashedRekordV002.data.algorithm", "MD5"),
+        _at("spec.hashedRekordV002.data.digest", b64(b"x")),
+        _at("spec.hashedRekordV002.signature.verifier.keyDetails", ...),
+        _at("spec.hashedRekordV002.signature.verifier.x509Certificate", ...),
+    ],
+)
+def test_no_v2_records(change: Change) -> None:
+    document = json.loads(MESSAGE.entries[1].body)
+    change(document)
+    with pytest.raises(FormatError):
+        parse_record(compact(document), where="r")
+
+
+def test_no_envelope_records() -> None:
+    document = json.loads(STATEMENT.entries[0].body)
+    document["spec"]["payloadHash"]["algorithm"] = "sha512"
+    with pytest.raises(FormatError, match="another hash"):
+        parse_record(compact(document), where="r")
+
+
+def test_an_algorithms_odd_name() -> None:
+    said = statements.statement(IMAGE, statements.SLSA_V1, {})
+    said["subject"][0]["digest"]["sha 1"] = "00"
+    with pytest.raises(FormatError, match="algorithm"):
+        Statement.parse(compact(said), where="s")
+
+
 def test_one_verifier_in_a_v2_record() -> None:
     document = json.loads(MESSAGE.entries[1].body)
     verifier = document["spec"]["hashedRekordV002"]["signature"]["verifier"]

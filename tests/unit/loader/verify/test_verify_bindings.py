@@ -232,3 +232,13 @@ def test_a_payload_type_that_only_the_log_says(world: World) -> None:
     body["spec"]["content"]["envelope"]["payloadType"] = "text/plain"
     spoilt = _logged(world, act, compact(body))
     assert code_of(bundle_of(spoilt.bundle()), keyless(world)) == "signature.entry.digest"
+
+
+def test_the_oldest_entries_name_no_payload(world: World) -> None:
+    act = world.sign_statement(_statement(IMAGE), world.keyless(), entry="intoto-0.0.1")
+    body = json.loads(act.entries[0].body)
+    del body["spec"]["content"]["payloadHash"]
+    assert code_of(layer_of(_logged(world, act, compact(body)).layer()), keyless(world)) == ""
+    body["spec"]["content"]["payloadHash"] = {"algorithm": "sha256", "value": "00" * 32}
+    found = code_of(layer_of(_logged(world, act, compact(body)).layer()), keyless(world))
+    assert found == "signature.entry.digest"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -372,6 +373,11 @@ def test_a_message_of_another_hash_is_no_images() -> None:
     assert code_of(bundle, Material(key=key_of(signer))) == "signature.digest"
     found = verify_artifact(bundle, Message.of(b"manifest"), Material(key=key_of(signer)))
     assert found.value.subjects == {Digest.of(b"manifest")}
+    big = Signer.make("bigger", "P-521")
+    other = bundle_of(world.sign(b"manifest", big, log="none").bundle())
+    alone = Message(digests={"sha512": hashlib.sha512(b"manifest").digest()})
+    with pytest.raises(RefusedError, match="without a SHA-256 digest"):
+        verify_artifact(other, alone, Material(key=key_of(big)))
     unknown = json.loads(bundle.raw)
     unknown["messageSignature"]["messageDigest"]["algorithm"] = "SHA3_256"
     raw = SigstoreBundle.parse(json.dumps(unknown).encode(), where="b")

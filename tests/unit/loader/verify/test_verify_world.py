@@ -419,3 +419,35 @@ def test_an_authority_of_the_same_name_with_another_key(world: World) -> None:
     impostor = TimestampAuthority(world.name, start=world.since + timedelta(days=1))
     act.timestamps = [impostor.timestamp(act.signature, at=world.at, embed=True)]
     assert code_of(bundle_of(act.bundle()), keyless(world)) == "signature.timestamp"
+
+
+def test_an_authority_of_which_only_the_issuer_is_pinned(world: World) -> None:
+    document = world.trusted_root()
+    document["timestampAuthorities"][0]["certChain"]["certificates"].pop(0)
+    material = Material(trusted_root=root_of(document))
+    act = world.sign_image(IMAGE, world.keyless(), log="none")
+    for embed, code in ((True, ""), (False, "signature.timestamp")):
+        act.timestamps = [world.tsa.timestamp(act.signature, at=world.at, embed=embed)]
+        assert code_of(bundle_of(act.bundle()), material) == code
+    stranger = World("elsewhere").tsa
+    act.timestamps = [stranger.timestamp(act.signature, at=world.at)]
+    assert code_of(bundle_of(act.bundle()), material) == "signature.timestamp"
+
+
+def test_a_pinned_chain_of_an_authority_that_does_not_hold(world: World) -> None:
+    document = world.trusted_root()
+    chain = document["timestampAuthorities"][0]["certChain"]["certificates"]
+    chain[1] = {"rawBytes": b64(der_of(World("elsewhere").tsa.chain[1]))}
+    act = world.sign_image(IMAGE, world.keyless(), log="none")
+    found = code_of(bundle_of(act.bundle()), Material(trusted_root=root_of(document)))
+    assert found == "signature.timestamp"
+
+
+def test_an_authority_whose_certificate_had_expired() -> None:
+    world = World("late", since_days=5000)
+    document = world.trusted_root()
+    del document["timestampAuthorities"][0]["validFor"]
+    act = world.sign_image(IMAGE, world.keyless(), log="none")
+    assert world.at > world.tsa.leaf.not_valid_after_utc
+    found = code_of(bundle_of(act.bundle()), Material(trusted_root=root_of(document)))
+    assert found == "signature.timestamp"
