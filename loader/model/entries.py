@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 from loader.errors import FormatError, OciError, shown
 from loader.limits import DEFAULT_LIMITS
 from loader.model.descriptor import Descriptor, Platform
-from loader.model.reference import Reference
+from loader.model.reference import Reference, canonical
 
 if TYPE_CHECKING:
     from loader.digest import Digest
@@ -120,6 +120,15 @@ def _image(fields: Fields, *, limits: Limits) -> ImageEntry:
     reference = Reference.parse(
         fields.text("reference", length_max=1024), where=fields.at("reference")
     )
+    plain = canonical(reference.registry, reference.repository)
+    if reference.name != plain:
+        # Two spellings would be two names for rules and floors, and one for a runtime.
+        raise OciError(
+            "another spelling of a repository's name",
+            where=fields.at("reference"),
+            expected=plain,
+            found=shown(reference.name),
+        )
     image = _descriptor(fields.fields("image"), limits=limits)
     if reference.digest not in {None, image.digest}:
         raise OciError(

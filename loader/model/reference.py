@@ -16,7 +16,7 @@ from loader.limits import DEFAULT_LIMITS
 
 _REGISTRY: Final = re.compile(
     r"(?:localhost|(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?|\[[0-9a-f:]+\]"
-    r"|[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?=:))(?::([0-9]{1,5}))?",
+    r"|[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?=:))(?::([1-9][0-9]{0,4}))?",
     re.ASCII,
 )
 _REPOSITORY: Final = re.compile(
@@ -24,6 +24,16 @@ _REPOSITORY: Final = re.compile(
 )
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _PORT_MAX: Final = 65535
+_DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+
+
+def canonical(registry: str, repository: str) -> str:
+    """Return one spelling of a repository's full name; Docker Hub has several."""
+    if registry in _DOCKER_HUB:
+        registry = "docker.io"
+        if "/" not in repository:
+            repository = f"library/{repository}"
+    return f"{registry}/{repository}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -39,7 +49,7 @@ class Reference:
 
     def __post_init__(self) -> None:
         registry = _REGISTRY.fullmatch(self.registry)
-        if registry is None or (registry.group(1) and not 0 < int(registry.group(1)) <= _PORT_MAX):
+        if registry is None or (registry.group(1) and int(registry.group(1)) > _PORT_MAX):
             raise OciError(
                 "not a registry's name", expected="host or host:port", found=shown(self.registry)
             )

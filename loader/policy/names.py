@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from loader.errors import OciError, UnvouchedNameError, shown
-from loader.model.reference import Reference
+from loader.model.reference import Reference, canonical
 from loader.policy.facts import Problem, SignedName, VouchedName
 from loader.policy.rules import BundleSignatureClaim
 
@@ -26,17 +26,7 @@ if TYPE_CHECKING:
     from loader.graph import ImageGraph
     from loader.policy.facts import BundleClaims, ImageFacts
 
-_DOCKER_HUB: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _SAID_MAX: Final = 8
-
-
-def canonical(registry: str, repository: str) -> str:
-    """Return one spelling of a repository's full name; Docker Hub has several."""
-    if registry in _DOCKER_HUB:
-        registry = "docker.io"
-        if "/" not in repository:
-            repository = f"library/{repository}"
-    return f"{registry}/{repository}"
 
 
 def split(text: str) -> tuple[str, str] | None:

@@ -19,10 +19,11 @@ from loader.errors import (
     VerificationError,
     shown,
 )
+from loader.model.reference import canonical
 from loader.model.simplesigning import SimpleSigning
 from loader.model.statement import Statement
 from loader.policy.facts import STAGES, LogPosition, Problem, SignedName, Weighed, Who
-from loader.policy.names import canonical, split
+from loader.policy.names import split
 from loader.policy.patterns import Glob
 from loader.policy.rules import (
     WORKFLOW_EXTENSIONS,

@@ -19,6 +19,7 @@ from loader.errors import (
 )
 from loader.graph import ImageGraph, read_graph
 from loader.model.bundle import BundleStatement
+from loader.model.reference import canonical
 from loader.policy.decide import ORDER, claims_of_statement, decide, judge_image
 from loader.policy.facts import (
     BundleClaims,
@@ -36,7 +37,7 @@ from loader.policy.facts import (
     Who,
 )
 from loader.policy.model import Policy
-from loader.policy.names import canonical, split
+from loader.policy.names import split
 from loader.policy.rules import BundleSignatureClaim
 from loader.witness import Authorized
 from tests.fakes import images
