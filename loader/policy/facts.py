@@ -109,6 +109,8 @@ class SignedName:
     tag: str
     how: Literal["docker-reference", "subject-name"]
     who: str
+    distinct: str
+    """`Who.distinct`: what a threshold counts."""
     subjects: frozenset[Digest]
 
 

@@ -2,7 +2,8 @@
 
 A signature over a digest says nothing about the name beside it. A courier who may write the
 statement could call a genuine `org/demo@old` `org/scanner:v2`, and every signature would hold. So
-a name counts only where somebody whom the policy names for this image has signed it:
+a name counts only where somebody whom the policy names for this image has signed it, or as many of
+them as a requirement's threshold asks for:
 
     a bundle signature        the whole name, tag included
     docker-reference          the repository; the tag where it holds one
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from loader.errors import OciError, UnvouchedNameError, shown
 from loader.model.reference import Reference, canonical
 from loader.policy.facts import Problem, SignedName, VouchedName
-from loader.policy.rules import BundleSignatureClaim
+from loader.policy.rules import BundleSignatureClaim, SignatureClaim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,17 +64,14 @@ def vouch(facts: ImageFacts, bundle: BundleClaims) -> VouchedName:
             return VouchedName(
                 reference=reference, how="bundle-signature", by=", ".join(result.who), said=said
             )
-    here = canonical(reference.registry, reference.repository)
-    repository = [name for name in names if name.repository == here]
-    tagged = [name for name in repository if name.tag == reference.tag]
-    whole = tagged if reference.tag else repository
-    if _covers(whole, facts.graph):
+    whole = _enough(facts, tag=reference.tag)
+    if whole:
         by = ", ".join(dict.fromkeys(f"{name.how} signed by {name.who}" for name in whole))
         return VouchedName(reference=reference, how=whole[0].how, by=by, said=said)
-    half = _covers(repository, facts.graph)
+    half = _enough(facts, tag="")
     if policy.name == "as-packed":
         by = "the policy takes the name as packed" + (
-            f"; {repository[0].how} names the repository" if half else "; no evidence names it"
+            f"; {half[0].how} names the repository" if half else "; no evidence names it"
         )
         return VouchedName(reference=reference, how="as-packed", by=by, said=said)
     return VouchedName(
@@ -81,14 +79,37 @@ def vouch(facts: ImageFacts, bundle: BundleClaims) -> VouchedName:
         how="nobody",
         by="",
         said=said,
-        problem=_problem(reference, said, half=half),
+        problem=_problem(reference, said, half=bool(half)),
     )
 
 
-def _covers(names: Sequence[SignedName], graph: ImageGraph) -> bool:
-    """Tell whether for every kept manifest a name speaks of it or of an index that lists it."""
-    return bool(names) and all(
-        any(name.subjects & (kept.listed_by | {kept.digest}) for name in names)
+def _enough(facts: ImageFacts, *, tag: str) -> tuple[SignedName, ...]:
+    """Return the names that some requirement takes for the image's own; without a tag, for any.
+
+    As many must say it as must sign: else one of two who are needed for a signature could alone
+    give another name to what both signed long ago.
+    """
+    reference = facts.entry.reference
+    here = canonical(reference.registry, reference.repository)
+    claims = [one for one in facts.policy.require if isinstance(one, SignatureClaim)]
+    for position, claim in enumerate(claims):
+        names = tuple(
+            name
+            for one in facts.considered
+            if one.weighed
+            for name in one.weighed[position].names
+            if name.repository == here and (not tag or name.tag == tag)
+        )
+        if names and _covers(names, facts.graph, threshold=claim.said.threshold):
+            return names
+    return ()
+
+
+def _covers(names: Sequence[SignedName], graph: ImageGraph, *, threshold: int) -> bool:
+    """Tell whether for every kept manifest enough speak of it or of an index that lists it."""
+    return all(
+        len({n.distinct for n in names if n.subjects & (kept.listed_by | {kept.digest})})
+        >= threshold
         for kept in graph.kept
     )
 

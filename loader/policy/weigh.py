@@ -313,6 +313,7 @@ def _names(signed: Signed, subjects: frozenset[Digest], who: Who) -> tuple[Signe
                         tag=name[1],
                         how="docker-reference",
                         who=who.words,
+                        distinct=who.distinct,
                         subjects=subjects,
                     )
                 )
@@ -326,6 +327,7 @@ def _names(signed: Signed, subjects: frozenset[Digest], who: Who) -> tuple[Signe
                             tag=name[1],
                             how="subject-name",
                             who=who.words,
+                            distinct=who.distinct,
                             subjects=frozenset({subject.digest}),
                         )
                     )

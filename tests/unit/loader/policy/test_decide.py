@@ -99,6 +99,7 @@ class World:
                 tag=tag,
                 how="docker-reference",
                 who=who,
+                distinct=who,
                 subjects=frozenset({subject}),
             ),
         )
