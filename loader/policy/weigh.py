@@ -35,7 +35,7 @@ from loader.policy.rules import (
 from loader.verify.facts import CertificateSigner, KeySigner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from loader.digest import Digest
     from loader.errors import FormatError
@@ -126,7 +126,9 @@ def _under(
     )
     if problem is not None:
         return replace(found, stage="condition", problem=problem)
-    return replace(found, names=_names(signed, subjects, who))
+    if isinstance(requirement, SignatureClaim):
+        subjects = _annotated(requirement, signed, subjects)
+    return replace(found, subjects=subjects, names=_names(signed, subjects, who))
 
 
 def who_of(signed: Signed) -> Who:
@@ -249,16 +251,33 @@ def _said_otherwise(
 def _other_annotations(
     claim: SignatureClaim, signed: Signed, subjects: frozenset[Digest]
 ) -> Problem | None:
-    found = _annotations(signed, subjects)
-    for key, value in claim.annotations:
-        if found.get(key) != value:
-            return Problem(
-                code=ConditionError.code,
-                message=f"another signed annotation {key!r}",
-                expected=repr(value),
-                found=shown(found[key]) if key in found else "none",
-            )
-    return None
+    if _annotated(claim, signed, subjects):
+        return None
+    _, found = next(_annotations(signed, subjects), (subjects, {}))
+    key, value = next(one for one in claim.annotations if found.get(one[0]) != one[1])
+    return Problem(
+        code=ConditionError.code,
+        message=f"another signed annotation {key!r}",
+        expected=repr(value),
+        found=shown(found[key]) if key in found else "none",
+    )
+
+
+def _annotated(
+    claim: SignatureClaim, signed: Signed, subjects: frozenset[Digest]
+) -> frozenset[Digest]:
+    """Return those of the subjects for which all that the claim wants was signed along.
+
+    A statement may say one thing of one platform and something else of the next.
+    """
+    if not claim.annotations:
+        return subjects
+    return frozenset(
+        digest
+        for digests, found in _annotations(signed, subjects)
+        if all(found.get(key) == value for key, value in claim.annotations)
+        for digest in digests
+    )
 
 
 def _other_reference(
@@ -286,19 +305,19 @@ def _other_reference(
     )
 
 
-def _annotations(signed: Signed, subjects: frozenset[Digest]) -> Mapping[str, str]:
-    """Return the annotations that were signed along: cosign's `-a key=value`."""
+def _annotations(
+    signed: Signed, subjects: frozenset[Digest]
+) -> Iterator[tuple[frozenset[Digest], Mapping[str, str]]]:
+    """Yield what was signed along, and of which subjects: cosign's `-a key=value`."""
     match signed.payload:
         case SimpleSigning(optional=optional):
-            return {k: v for k, v in optional.items() if isinstance(v, str)}
+            yield subjects, {k: v for k, v in optional.items() if isinstance(v, str)}
         case Statement(subjects=listed):
-            found: dict[str, str] = {}
             for subject in listed:
                 if subject.digest in subjects:
-                    found |= subject.annotations
-            return found
+                    yield frozenset({subject.digest}), subject.annotations
         case _:
-            return {}
+            pass
 
 
 def _names(signed: Signed, subjects: frozenset[Digest], who: Who) -> tuple[SignedName, ...]:
