@@ -593,6 +593,12 @@ class EntryUnprovenError(VerificationError):
     code: ClassVar[str] = "signature.entry.unproven"
 
 
+class SupplementError(VerificationError):
+    """A proof was added that belongs to no promise of this evidence, or to one that has a proof."""
+
+    code: ClassVar[str] = "signature.supplement"
+
+
 class EntryTimeError(VerificationError):
     """A log's entry is from outside the time in which that log's key is trusted."""
 

@@ -100,8 +100,8 @@ def evidence_of(
     size = 0
     seen: set[Digest] = set()
     for item in entry.evidence:
-        if item.manifest.digest in seen:
-            continue  # the same manifest found in two stores
+        if item.store == "supplement" or item.manifest.digest in seen:
+            continue  # no evidence itself; the same manifest found in two stores
         seen.add(item.manifest.digest)
         try:
             manifest = _manifest(item, graph, blobs, limits=limits)
@@ -284,6 +284,8 @@ def expect_closed(
 
 
 def _blobs_of(item: EvidenceEntry, blobs: BlobSource, *, limits: Limits) -> tuple[Descriptor, ...]:
+    if item.store == "supplement":
+        return ()  # a document, not a manifest that leads to some
     where = f"evidence {item.manifest.digest.short}"
     raw = blobs.read(item.manifest, where=where, size_max=limits.document_size_max)
     try:

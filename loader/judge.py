@@ -41,9 +41,10 @@ from loader.policy.facts import (
 )
 from loader.policy.rules import BundleSignatureClaim, KeySpeaker, SignatureClaim
 from loader.policy.weigh import unreadable, weigh
+from loader.supplement import Supplements
 from loader.trust.keys import PublicKey
 from loader.verify.message import Message
-from loader.verify.sigstore import Material, verify_artifact, verify_evidence
+from loader.verify.sigstore import Material, verify_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +53,14 @@ if TYPE_CHECKING:
     from loader.evidence import Found
     from loader.graph import ImageGraph
     from loader.limits import Limits
-    from loader.model.bundle import BlobSource, BundleStatement, ImageEntry, TrustEntry
+    from loader.model.bundle import (
+        BlobSource,
+        BundleStatement,
+        EvidenceEntry,
+        ImageEntry,
+        TrustEntry,
+    )
+    from loader.model.descriptor import Descriptor
     from loader.policy.model import Policy
     from loader.policy.rules import Speaker
     from loader.policy.weigh import Outcome
@@ -260,14 +268,31 @@ def _facts(
 ) -> ImageFacts:
     rules = policy.rules_for(entry.reference)
     wanted = tuple(one for one in rules.require if isinstance(one, SignatureClaim))
+    supplements = Supplements(entry, blobs, limits=limits)
+    seen = [
+        _considered(found, graph, wanted, supplements, trust=trust, limits=limits)
+        for found in evidence_of(entry, graph, blobs, limits=limits)
+    ]
     return ImageFacts(
         entry=entry,
         graph=graph,
         policy=rules,
-        considered=tuple(
-            _considered(found, graph, wanted, trust=trust, limits=limits)
-            for found in evidence_of(entry, graph, blobs, limits=limits)
+        considered=(*seen, *(_failed(item, e) for item, e in supplements.failures())),
+    )
+
+
+def _failed(item: EvidenceEntry, error: AirlockError) -> Considered:
+    """Say of a supplement that it adds nothing; what it is about was judged without it."""
+    return Considered(
+        piece=Piece(
+            store=item.store,
+            manifest=item.manifest.digest,
+            blob=item.manifest.digest,
+            what=f"proof for a log's promise, about {item.subject.short}",
+            subjects=frozenset(),
         ),
+        weighed=(),
+        problem=Problem.of(error),
     )
 
 
@@ -275,6 +300,7 @@ def _considered(
     found: Found,
     graph: ImageGraph,
     wanted: tuple[SignatureClaim, ...],
+    supplements: Supplements,
     *,
     trust: TrustStore,
     limits: Limits,
@@ -303,13 +329,14 @@ def _considered(
             problem=Problem.of(evidence.error),
         )
     kind = kind_of(evidence, limits=limits)
+    check = supplements.verifier(evidence, found.blob)
     if not kind.is_small:
         return Considered(
             piece=piece(kind.words),
             weighed=tuple(Weighed(stage="absent", problem=None) for _ in wanted),
             problem=_NO_SIGNATURE,
         )
-    verify = _verifier(lambda material: verify_evidence(evidence, material, limits=limits), trust)
+    verify = _verifier(check, trust)
     return Considered(
         piece=piece(kind.words),
         weighed=tuple(

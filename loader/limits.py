@@ -47,6 +47,10 @@ class Limits:
     subject_digest_count_max: int = 32
     referrer_count_max: int = 64
     """Referrers examined per subject."""
+    supplement_count_max: int = 64
+    """Proofs that a packer added to one blob of evidence: a bundle has at most 32 entries."""
+    supplement_size_max: int = 128 * KIB
+    """Bytes of one such proof: a checkpoint, and at most 64 hashes."""
     certificate_size_max: int = 64 * KIB
     certificate_chain_count_max: int = 10
     trusted_root_size_max: int = 5 * MIB

@@ -65,6 +65,8 @@ LAYOUT_INDEX_NAME: Final = "index.json"
 LAYOUT_BYTES: Final = b'{"imageLayoutVersion":"1.0.0"}'
 REFERENCE_ANNOTATION: Final = "org.opencontainers.image.ref.name"
 SEQUENCE_MAX: Final = SIZE_MAX
+_UNLISTED: Final = frozenset({"buildkit", "supplement"})
+"""Evidence that `index.json` leaves out: an index lists it itself, or it is no manifest."""
 
 _CHANNEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
 
@@ -230,7 +232,7 @@ def layout_index(images: Sequence[ImageEntry]) -> bytes:
     seen = {entry.image.digest for entry in images}
     for entry in images:
         for evidence in entry.evidence:
-            if evidence.store != "buildkit" and evidence.manifest.digest not in seen:
+            if evidence.store not in _UNLISTED and evidence.manifest.digest not in seen:
                 seen.add(evidence.manifest.digest)
                 manifests.append(evidence.manifest.plain())
     return _dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests})

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 SIZE_MAX: Final = 2**53 - 1
 """The largest integer that every JSON reader agrees on (RFC 7493 §2.2)."""
 
-Store = Literal["signature-tag", "attestation-tag", "sbom-tag", "referrer", "buildkit"]
-"""Where a registry kept evidence: cosign's tags, the subject's referrers, or the index itself."""
+Store = Literal[
+    "signature-tag", "attestation-tag", "sbom-tag", "referrer", "buildkit", "supplement"
+]
+"""Where a registry kept evidence: cosign's tags, the subject's referrers, or the index itself.
+
+A `supplement` was in no registry: a proof that the packer asked a log for (model/supplement.py).
+"""
 TrustKind = Literal["trusted-root", "key"]
 
 _STORES: Final = frozenset(get_args(Store))
@@ -46,8 +51,10 @@ class EvidenceEntry:
     """A manifest that speaks of an image; nothing about it is believed yet."""
 
     subject: Digest
+    """One of the image's digests; a supplement's is the blob of evidence that it is about."""
     store: Store
     manifest: Descriptor
+    """A supplement has none: this is the document itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,15 @@ class InclusionProof:
     checkpoint: Checkpoint | None
     """None in the oldest bundles: then the proof proves nothing, and is refused."""
 
+    @classmethod
+    def parse(cls, fields: Fields, *, limits: Limits = DEFAULT_LIMITS) -> InclusionProof:
+        """Return the proof that a bundle's `inclusionProof` writes (sigstore_rekor.proto).
+
+        Raises:
+            JsonFieldError, LimitError: it is malformed.
+        """
+        return _proof(fields, limits=limits)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogEntry:
@@ -97,7 +106,7 @@ class LogEntry:
             promise=None
             if promise is None
             else promise.base64("signedEntryTimestamp", length_max=2 * limits.signature_size_max),
-            proof=None if proof is None else _proof(proof, limits=limits),
+            proof=None if proof is None else InclusionProof.parse(proof, limits=limits),
         )
 
     @classmethod
