@@ -1,19 +1,21 @@
 """Collects images and all evidence about them into the content store, many requests at a time.
 
 In four steps, each over all images at once: what the references point to and contain; evidence
-about every index and kept manifest; small blobs; layers. The first error ends all of it, and what
-was downloaded stays for the next run.
+about every index and kept manifest; small blobs; layers, which wait until somebody has judged the
+rest. The first error ends all of it, and what was downloaded stays for the next run.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+from bundler.arriving import Arriving
 from bundler.errors import (
     CancelledError,
     RemoteDigestError,
@@ -85,6 +87,15 @@ class CollectedImage:
     """What was left out, and why; for people."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """Images with everything about them but their layers."""
+
+    images: tuple[CollectedImage, ...]
+    """In the order of their sources."""
+    layers: Arriving
+
+
 def collect(
     wanted: Wanted,
     registries: Registries,
@@ -93,14 +104,29 @@ def collect(
     *,
     cancelled: threading.Event,
 ) -> tuple[CollectedImage, ...]:
-    """Fetch everything; return the images in the order of their sources.
+    """Fetch everything, layers too; see `gathered`."""
+    with gathered(wanted, registries, store, progress, cancelled=cancelled) as found:
+        found.layers.finish()
+        return found.images
+
+
+@contextmanager
+def gathered(
+    wanted: Wanted,
+    registries: Registries,
+    store: ContentStore,
+    progress: Progress,
+    *,
+    cancelled: threading.Event,
+) -> Iterator[Gathered]:
+    """Fetch everything but the layers, which can be had until the end of the block.
 
     Args:
         wanted: images, platforms, bounds.
         registries: where registry images come from.
         store: where blobs go; one made with the same `cancelled`.
         progress: who is told.
-        cancelled: set here when something fails, so that other threads stop.
+        cancelled: set here when something fails, here or in the block, so that other threads stop.
 
     Raises:
         SourceError: two sources are packed under one name, or a layout knows no name.
@@ -111,7 +137,7 @@ def collect(
     run = _Run(wanted, registries, store, progress, cancelled)
     with ThreadPoolExecutor(wanted.parallel_count, thread_name_prefix="collect") as pool:
         try:
-            return run.all(pool)
+            yield run.all(pool)
         except BaseException:
             cancelled.set()
             registries.close()
@@ -139,13 +165,15 @@ class _Run:
         self._cancelled = cancelled
         self._layouts: dict[tuple[str, Path], LayoutRepository] = {}
         self._lock = threading.Lock()
+        self._first: BaseException | None = None
+        """What went wrong first, on whatever thread."""
 
     def close(self) -> None:
         """Close the archives that were read."""
         for layout in self._layouts.values():
             layout.close()
 
-    def all(self, pool: ThreadPoolExecutor) -> tuple[CollectedImage, ...]:
+    def all(self, pool: ThreadPoolExecutor) -> Gathered:
         limits = self._wanted.limits
         images = self._map(pool, self._resolve, self._wanted.sources)
         _expect_distinct(images)
@@ -160,17 +188,32 @@ class _Run:
         ]
         self._download(pool, small)
         graphs = [read_graph(entry, self._store, limits=limits) for entry in entries]
-        self._download(
-            pool,
-            [
-                (image.repository, layer)
-                for image, graph in zip(images, graphs, strict=True)
-                for layer in graph.layers
-            ],
-        )
-        return tuple(
+        found_in = {
+            layer.digest: (image.repository, layer)
+            for image, graph in zip(reversed(images), reversed(graphs), strict=True)
+            for layer in graph.layers
+        }
+        collected = tuple(
             CollectedImage(entry=entry, graph=graph, notes=(*image.notes, *found.notes))
             for entry, graph, image, found in zip(entries, graphs, images, evidence, strict=True)
+        )
+        self._progress.expect(sum(layer.size for _, layer in found_in.values()))
+        return Gathered(images=collected, layers=self._arriving(pool, graphs, found_in))
+
+    def _arriving(
+        self,
+        pool: ThreadPoolExecutor,
+        graphs: Sequence[ImageGraph],
+        found_in: Mapping[Digest, tuple[Repository, Descriptor]],
+    ) -> Arriving:
+        def fetch(digest: Digest) -> Future[None]:
+            return pool.submit(self._guarded, self._fetch, found_in[digest])
+
+        return Arriving(
+            self._store,
+            (layer.digest for graph in graphs for layer in graph.layers),
+            fetch=fetch,
+            first_failure=lambda: self._first,
         )
 
     # --- documents ----------------------------------------------------------------------------
@@ -266,26 +309,24 @@ class _Run:
 
     def _map(self, pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """Do the work for all items. The first error stops the others, and is the one raised."""
-        first: list[BaseException] = []
-
-        def guarded(item: T) -> R:
-            if self._cancelled.is_set():
-                raise CancelledError("stopped")
-            try:
-                return work(item)
-            except BaseException as e:
-                with self._lock:
-                    first.append(e)
-                # The others' connections break now: what they say of that is only an echo.
-                self._cancelled.set()
-                self._registries.close()
-                raise
-
-        futures = [pool.submit(guarded, item) for item in items]
+        futures = [pool.submit(self._guarded, work, item) for item in items]
         wait(futures)
-        if first:
-            raise first[0]
+        if self._first is not None:
+            raise self._first
         return [future.result() for future in futures]
+
+    def _guarded(self, work: Callable[[T], R], item: T) -> R:
+        if self._cancelled.is_set():
+            raise CancelledError("stopped")
+        try:
+            return work(item)
+        except BaseException as e:
+            with self._lock:
+                self._first = self._first or e
+            # The others' connections break now: what they say of that is only an echo.
+            self._cancelled.set()
+            self._registries.close()
+            raise
 
 
 def patient(cancelled: threading.Event) -> Callable[[float], None]:

@@ -7,9 +7,12 @@ the content store already is not fetched; that is also where images from layouts
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Final
 
+from bundler.arriving import Arriving
 from bundler.collect import Progress, Registries
 from bundler.pack.lock import Lock
 from bundler.pack.plan import evidence_blobs
@@ -26,7 +29,8 @@ _DOCUMENTS: Final = INDEX_MEDIA_TYPES | MANIFEST_MEDIA_TYPES
 _HINT: Final = "pack it again without --locked, from where it lies now"
 
 
-def collect_locked(
+@contextmanager
+def gathered_locked(
     lock: Lock,
     registries: Registries,
     store: ContentStore,
@@ -34,34 +38,48 @@ def collect_locked(
     *,
     parallel_count: int,
     cancelled: threading.Event,
-) -> tuple[ImageGraph, ...]:
-    """Make sure that the store holds every blob that the lock's images need.
+) -> Iterator[Arriving]:
+    """Make sure that the store holds every small blob that the lock's images need.
+
+    Their layers can be had until the end of the block.
 
     Raises:
         MissingError: a registry no longer has one of them.
         RemoteError: a registry.
     """
-    graphs = []
     layers: dict[Digest, tuple[Descriptor, Repository]] = {}
     for entry in lock.images:
         source = _Source(registries.repository(entry.reference), store, progress)
         graph = _small(entry, source)
-        graphs.append(graph)
-        layers |= {layer.digest: (layer, source.repository) for layer in graph.layers}
-    missing = [item for item in layers.values() if not store.holds(item[0])]
-    progress.expect(sum(layer.size for layer, _ in missing))
-    with ThreadPoolExecutor(parallel_count, thread_name_prefix="locked") as pool:
-        jobs = [pool.submit(_fill, *item, store, progress) for item in missing]
+        for layer in graph.layers:
+            layers.setdefault(layer.digest, (layer, source.repository))
+    missing = {d: item for d, item in layers.items() if not store.holds(item[0])}
+    progress.expect(sum(layer.size for layer, _ in missing.values()))
+    failures: list[BaseException] = []
+
+    def fill(digest: Digest) -> None:
         try:
-            for job in jobs:
-                job.result()
-        except BaseException:
+            _fill(*missing[digest], store, progress)
+        except BaseException as e:
             # What the others are reading must not keep the run from ending.
+            failures.append(e)
+            cancelled.set()
+            registries.close()
+            raise
+
+    with ThreadPoolExecutor(parallel_count, thread_name_prefix="locked") as pool:
+        try:
+            yield Arriving(
+                store,
+                missing,
+                fetch=lambda digest: pool.submit(fill, digest),
+                first_failure=lambda: next(iter(failures), None),
+            )
+        except BaseException:
             cancelled.set()
             registries.close()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return tuple(graphs)
 
 
 def _small(entry: ImageEntry, source: _Source) -> ImageGraph:

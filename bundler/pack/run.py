@@ -1,6 +1,9 @@
-"""One run of `airlock pack`, a straight line: collect, plan, sign, judge, write, publish.
+"""One run of `airlock pack`, a straight line: gather, plan, sign, judge, write, publish.
 
-    PackOrder ─collect→ images ─plan→ BundleStatement ─sign, judge→ Judgement ─write→ bundle
+    PackOrder ─gather→ images ─plan→ BundleStatement ─sign, judge→ Judgement ─write→ bundle
+
+Manifests say what layers there are, and no verdict depends on what is in them: layers are fetched
+after the verdict, and arrive while the archive is written.
 
 Nothing has the bundle's name before its last byte is on the disk, and nothing is written that the
 far side's judge, run here, would refuse.
@@ -10,13 +13,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from bundler.collect import Wanted, collect, patient
+from bundler.arriving import Arriving
+from bundler.collect import Wanted, gathered, patient
 from bundler.pack.lock import Lock
-from bundler.pack.locked import collect_locked
+from bundler.pack.locked import gathered_locked
 from bundler.pack.order import PackOrder
 from bundler.pack.plan import plan
 from bundler.pack.publish import publish
@@ -47,17 +52,19 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
     signers = [Signer.open(path, passphrase=passphrase) for path in order.sign_keys]
     cancelled = threading.Event()
     store = ContentStore(order.cache, cancelled=cancelled)
-    images, notes = _collect(order, store, meter, cancelled)
-    trust = far_side.carried(store)
-    statement = _statement(order, images, trust, store)
-    signatures = _signatures(statement, signers)
-    judgement = far_side.judge(statement, signatures, store, now=order.now)
-    if order.created is None and judgement.reference_time is not None:
-        # The bundle's own time is the newest that evidence proves: the same whenever it is packed.
-        statement = _statement(order, images, trust, store, created=judgement.reference_time)
+    with _gathered(order, store, meter, cancelled) as (images, notes, layers):
+        trust = far_side.carried(store)
+        statement = _statement(order, images, trust, store)
         signatures = _signatures(statement, signers)
         judgement = far_side.judge(statement, signatures, store, now=order.now)
-    size = _write(order, statement, signatures, store, meter)
+        if order.created is None and judgement.reference_time is not None:
+            # The bundle's own time is the newest that evidence proves: the same whenever it is
+            # packed.
+            statement = _statement(order, images, trust, store, created=judgement.reference_time)
+            signatures = _signatures(statement, signers)
+            judgement = far_side.judge(statement, signatures, store, now=order.now)
+        layers.begin()
+        size = _write(order, statement, signatures, layers, meter)
     _write_lock(order.lock, statement)
     return Packed(
         judgement=judgement,
@@ -70,34 +77,39 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
     )
 
 
-def _collect(
+@contextmanager
+def _gathered(
     order: PackOrder, store: ContentStore, meter: Meter, cancelled: threading.Event
-) -> tuple[tuple[ImageEntry, ...], tuple[str, ...]]:
+) -> Iterator[tuple[tuple[ImageEntry, ...], tuple[str, ...], Arriving]]:
+    """Give the images, what there is to say about them, and their layers, which begin to arrive."""
     environment = order.settings.environment
     credentials = Credentials(environment, helper=HelperPrograms(environment=environment))
     registries = RegistryClient(order.settings, credentials, sleep=patient(cancelled))
     shown_by = _Shown(meter)
     try:
         if order.locked is not None:
-            collect_locked(
+            with gathered_locked(
                 order.locked,
                 registries,
                 store,
                 shown_by,
                 parallel_count=order.jobs,
                 cancelled=cancelled,
-            )
-            return order.locked.images, ()
+            ) as layers:
+                yield order.locked.images, (), layers
+            return
         wanted = Wanted(sources=order.sources, platforms=order.platforms, parallel_count=order.jobs)
-        found = collect(wanted, registries, store, shown_by, cancelled=cancelled)
+        with gathered(wanted, registries, store, shown_by, cancelled=cancelled) as found:
+            notes = tuple(
+                f"{image.entry.reference}: {note}" for image in found.images for note in image.notes
+            )
+            yield tuple(image.entry for image in found.images), notes, found.layers
     except BaseException:
         cancelled.set()
         raise
     finally:
         shown_by.end()
         registries.close()
-    notes = tuple(f"{image.entry.reference}: {note}" for image in found for note in image.notes)
-    return tuple(image.entry for image in found), notes
 
 
 class _Shown:
@@ -160,7 +172,7 @@ def _write(
     order: PackOrder,
     statement: BundleStatement,
     signatures: tuple[bytes, ...],
-    store: ContentStore,
+    layers: Arriving,
     meter: Meter,
 ) -> int:
     most = size_max(statement, signatures, format=order.format)
@@ -170,7 +182,7 @@ def _write(
         written = write_archive(
             statement,
             signatures,
-            store.open,
+            layers.open,
             publication,
             format=order.format,
             progress=phase,
