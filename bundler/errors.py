@@ -110,6 +110,12 @@ class RemoteLimitError(RemoteError):
     code: ClassVar[str] = "remote.limit"
 
 
+class RemoteLogError(RemoteError):
+    """A log answered something else than it promised, or a proof that does not hold."""
+
+    code: ClassVar[str] = "remote.log"
+
+
 class SourceError(UsageError):
     """A reference, a list of images or a bundle.toml cannot be understood."""
 

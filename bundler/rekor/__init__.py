@@ -1,0 +1,1 @@
+"""Transparency logs, asked over HTTP: the proof behind a promise."""
