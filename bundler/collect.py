@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,13 +206,19 @@ class _Run:
         graphs: Sequence[ImageGraph],
         found_in: Mapping[Digest, tuple[Repository, Descriptor]],
     ) -> Arriving:
-        def fetch(digest: Digest) -> Future[None]:
-            return pool.submit(self._guarded, self._fetch, found_in[digest])
+        def fetch(digest: Digest, advance: Callable[[int], None]) -> None:
+            def both(size: int) -> None:
+                self._progress.advance(size)
+                advance(size)
+
+            self._guarded(lambda item: self._fetch(item, both), found_in[digest])
 
         return Arriving(
             self._store,
             (layer.digest for graph in graphs for layer in graph.layers),
             fetch=fetch,
+            pool=pool,
+            cancelled=self._cancelled,
             first_failure=lambda: self._first,
         )
 
@@ -292,7 +298,11 @@ class _Run:
         self._progress.expect(sum(descriptor.size for _, descriptor in ordered))
         self._map(pool, self._fetch, ordered)
 
-    def _fetch(self, item: tuple[Repository, Descriptor]) -> None:
+    def _fetch(
+        self,
+        item: tuple[Repository, Descriptor],
+        advance: Callable[[int], None] | None = None,
+    ) -> None:
         repository, descriptor = item
         where = f"{repository.name}@{descriptor.digest}"
         try:
@@ -300,7 +310,7 @@ class _Run:
                 descriptor,
                 lambda offset: repository.blob(descriptor, offset),
                 where=where,
-                advance=self._progress.advance,
+                advance=advance or self._progress.advance,
             )
         except (RemoteDigestError, RemoteProtocolError, RemoteTruncatedError) as e:
             if isinstance(repository, LayoutRepository):  # nothing remote about it

@@ -7,7 +7,7 @@ the content store already is not fetched; that is also where images from layouts
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
@@ -48,6 +48,8 @@ def gathered_locked(
         RemoteError: a registry.
     """
     layers: dict[Digest, tuple[Descriptor, Repository]] = {}
+    for raw in lock.supplements:
+        store.put(raw)
     for entry in lock.images:
         source = _Source(registries.repository(entry.reference), store, progress)
         graph = _small(entry, source)
@@ -57,9 +59,13 @@ def gathered_locked(
     progress.expect(sum(layer.size for layer, _ in missing.values()))
     failures: list[BaseException] = []
 
-    def fill(digest: Digest) -> None:
+    def fill(digest: Digest, advance: Callable[[int], None]) -> None:
+        def both(size: int) -> None:
+            progress.advance(size)
+            advance(size)
+
         try:
-            _fill(*missing[digest], store, progress)
+            _fill(*missing[digest], store, both)
         except BaseException as e:
             # What the others are reading must not keep the run from ending.
             failures.append(e)
@@ -72,7 +78,9 @@ def gathered_locked(
             yield Arriving(
                 store,
                 missing,
-                fetch=lambda digest: pool.submit(fill, digest),
+                fetch=fill,
+                pool=pool,
+                cancelled=cancelled,
                 first_failure=lambda: next(iter(failures), None),
             )
         except BaseException:
@@ -85,6 +93,9 @@ def gathered_locked(
 def _small(entry: ImageEntry, source: _Source) -> ImageGraph:
     graph = read_graph(entry, source)
     for item in entry.evidence:
+        if item.store == "supplement":
+            source.expect(item.manifest, where=str(entry.reference))
+            continue
         for blob in evidence_blobs(item, source, limits=DEFAULT_LIMITS):
             source.ensure(blob, where=str(entry.reference))
     return graph
@@ -103,13 +114,23 @@ class _Source:
         self.ensure(descriptor, where=where)
         return self._store.read(descriptor, where=where, size_max=size_max)
 
+    def expect(self, descriptor: Descriptor, *, where: str) -> None:
+        """Check that the store holds a blob which is in no registry."""
+        if not self._store.holds(descriptor):
+            raise MissingError(
+                "the lock lists a supplement and does not hold it",
+                where=where,
+                expected=str(descriptor.digest),
+                hint="pack it again without --locked: the logs are asked again then",
+            )
+
     def ensure(self, descriptor: Descriptor, *, where: str) -> None:
         """Fetch a blob unless the store holds it."""
         if self._store.holds(descriptor):
             return
         if descriptor.media_type not in _DOCUMENTS:
             self._progress.expect(descriptor.size)
-            _fill(descriptor, self.repository, self._store, self._progress)
+            _fill(descriptor, self.repository, self._store, self._progress.advance)
             return
         document = self.repository.document(descriptor.digest)
         if document is None:
@@ -123,11 +144,14 @@ class _Source:
 
 
 def _fill(
-    descriptor: Descriptor, repository: Repository, store: ContentStore, progress: Progress
+    descriptor: Descriptor,
+    repository: Repository,
+    store: ContentStore,
+    advance: Callable[[int], None],
 ) -> None:
     store.fill(
         descriptor,
         lambda offset: repository.blob(descriptor, offset),
         where=f"{repository.name}@{descriptor.digest}",
-        advance=progress.advance,
+        advance=advance,
     )
