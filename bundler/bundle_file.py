@@ -15,6 +15,10 @@
     ca-files = ["company-ca.pem"]
     referrers-by-tag = ["registry.example"]
 
+    [log]
+    rekor-url = "https://rekor.example"
+    proofs = true
+
 Keys that are not known are refused: a misspelt one would silently mean nothing. Paths are relative
 to the file.
 """
@@ -30,6 +34,7 @@ from pathlib import Path
 from typing import Final
 
 from bundler.errors import SourceError
+from bundler.rekor.address import parse_base
 from bundler.sources import LIST_SIZE_MAX, Source, parse_source
 from loader.errors import FormatError, shown
 from loader.model.bundle import SEQUENCE_MAX
@@ -47,8 +52,10 @@ _KEYS: Final = (
     "expires",
     "output",
     "registry",
+    "log",
 )
 _REGISTRY_KEYS: Final = ("plain-http", "ca-files", "referrers-by-tag")
+_LOG_KEYS: Final = ("rekor-url", "proofs")
 _EXPIRES: Final = re.compile(r"[1-9][0-9]{0,3}[hdwy]", re.ASCII)
 
 
@@ -68,6 +75,8 @@ class BundleFile:
     plain_http: tuple[str, ...]
     ca_files: tuple[Path, ...]
     referrers_by_tag: tuple[str, ...]
+    log_url: str | None
+    log_proofs: bool
 
     @classmethod
     def parse(cls, raw: bytes, *, path: Path) -> BundleFile:
@@ -88,6 +97,9 @@ class BundleFile:
             raise SourceError("another schema", where=f"{path} schema", expected=str(_SCHEMA))
         registry = table.table("registry")
         registry.only(_REGISTRY_KEYS)
+        log = table.table("log")
+        log.only(_LOG_KEYS)
+        log_url = log.text("rekor-url")
         folder = path.parent
         return cls(
             images=tuple(
@@ -104,6 +116,8 @@ class BundleFile:
             plain_http=tuple(registry.texts("plain-http")),
             ca_files=tuple(folder / text for text in registry.texts("ca-files")),
             referrers_by_tag=tuple(registry.texts("referrers-by-tag")),
+            log_url=None if log_url is None else parse_base(log_url, where=log.at("rekor-url")),
+            log_proofs=log.truth("proofs", default=True),
         )
 
 
@@ -162,6 +176,12 @@ class _Table:
             return None
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= maximum:
             raise self._wrong(key, f"an integer from 1 to {maximum}")
+        return value
+
+    def truth(self, key: str, *, default: bool) -> bool:
+        value = self._values.get(key, default)
+        if not isinstance(value, bool):
+            raise self._wrong(key, "true or false")
         return value
 
     def texts(self, key: str) -> list[str]:

@@ -154,6 +154,17 @@ def _add_pack(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "-j", "--jobs", type=int, default=4, metavar="N", help="downloads at a time (default: 4)"
     )
     remote.add_argument("--cache", type=Path, metavar="DIR", help="where downloads are kept")
+    logs = pack.add_argument_group("transparency logs")
+    logs.add_argument(
+        "--rekor-url",
+        metavar="URL",
+        help="ask this address for proofs, not the one that the trusted root has for the log",
+    )
+    logs.add_argument(
+        "--no-log-proofs",
+        action="store_true",
+        help="leave promises of logs as they are: ask for no proofs",
+    )
     shown_as = pack.add_argument_group("output")
     shown_as.add_argument(
         "--json", action="store_true", help="the result as JSON on standard output"

@@ -1,22 +1,27 @@
 """`airlock.lock`: every image, piece of evidence and trust material of a bundle, by digest.
 
 `pack --locked` fetches by these digests and writes the same statement, and so the same archive,
-whatever tags have come to mean. For people and their version control: indented, one field a line.
+whatever tags have come to mean. Supplements stand in it whole: a log asked again would give another
+proof, of a larger tree. For people and their version control: indented, one field a line.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+import rfc8785
 
 from loader.errors import FormatError, UsageError
 from loader.limits import DEFAULT_LIMITS, Limits
 from loader.model import strictjson
 from loader.model.bundle import SEQUENCE_MAX, BundleStatement, ImageEntry, TrustEntry
 from loader.model.fields import Fields, format_instant
-from loader.model.strictjson import JsonObject
+from loader.model.strictjson import JsonObject, JsonValue
+from loader.model.supplement import Supplement
 
 LOCK_NAME: Final = "airlock.lock"
 SCHEMA: Final = 1
@@ -33,9 +38,11 @@ class Lock:
     expires: datetime | None
     images: tuple[ImageEntry, ...]
     trust: tuple[TrustEntry, ...]
+    supplements: tuple[bytes, ...] = ()
+    """The documents that the images' evidence lists as such."""
 
     @classmethod
-    def of(cls, statement: BundleStatement) -> Lock:
+    def of(cls, statement: BundleStatement, *, supplements: Sequence[bytes] = ()) -> Lock:
         """Return the lock that leads to this statement again."""
         return cls(
             created=statement.created,
@@ -44,6 +51,7 @@ class Lock:
             expires=statement.expires,
             images=statement.images,
             trust=statement.trust,
+            supplements=tuple(supplements),
         )
 
     @classmethod
@@ -74,6 +82,8 @@ class Lock:
             "images": [entry.plain() for entry in self.images],
             "trust": [entry.plain() for entry in self.trust],
         }
+        if self.supplements:
+            document["supplements"] = [_decoded(raw) for raw in self.supplements]
         return json.dumps(document, indent=2, ensure_ascii=True).encode() + b"\n"
 
 
@@ -82,7 +92,9 @@ def _parse(raw: bytes, *, limits: Limits) -> Lock:
         raw, what=LOCK_NAME, size_max=limits.statement_size_max, limits=limits
     )
     fields = Fields(document, "")
-    fields.only("schema", "created", "channel", "sequence", "expires", "images", "trust")
+    fields.only(
+        "schema", "created", "channel", "sequence", "expires", "images", "trust", "supplements"
+    )
     fields.integer("schema", minimum=SCHEMA, maximum=SCHEMA)
     return Lock(
         created=fields.instant("created"),
@@ -99,4 +111,20 @@ def _parse(raw: bytes, *, limits: Limits) -> Lock:
             TrustEntry.parse(item, limits=limits)
             for item in fields.each("trust", count_max=limits.image_count_max)
         ),
+        supplements=tuple(_supplements(fields, limits=limits)),
     )
+
+
+def _supplements(fields: Fields, *, limits: Limits) -> Iterator[bytes]:
+    if not fields.has("supplements"):
+        return
+    for item in fields.each("supplements", count_max=limits.member_count_max):
+        try:
+            raw = rfc8785.dumps(item.object)
+        except rfc8785.CanonicalizationError as e:
+            raise FormatError("not a supplement", where=item.path) from e
+        yield Supplement.parse(raw, where=item.path, limits=limits).raw
+
+
+def _decoded(raw: bytes) -> JsonValue:
+    return strictjson.parse(raw, what="a supplement", size_max=len(raw))

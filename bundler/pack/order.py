@@ -15,6 +15,7 @@ from bundler.bundle_file import BundleFile
 from bundler.pack.lock import LOCK_NAME, Lock
 from bundler.pack.writer import Format
 from bundler.registry.settings import RegistrySettings
+from bundler.rekor.address import parse_base
 from bundler.sources import LIST_SIZE_MAX, Source, parse_list, parse_source
 from loader.errors import FormatError, RefusedError, UsageError, shown
 from loader.limits import DEFAULT_LIMITS
@@ -48,6 +49,10 @@ class PackOrder:
     settings: RegistrySettings
     jobs: int
     cache: Path
+    log_proofs: bool
+    """Whether logs are asked for the proofs behind their promises."""
+    log_url: str | None
+    """Where they are asked; None: where the trusted root says."""
 
     @classmethod
     def make(
@@ -90,6 +95,8 @@ class PackOrder:
             settings=_settings(options, file, environment),
             jobs=options.jobs,
             cache=options.cache or _cache(environment),
+            log_proofs=not options.no_log_proofs and (file is None or file.log_proofs),
+            log_url=_log_url(options, file),
         )
 
 
@@ -200,6 +207,12 @@ def _settings(
         ),
         environment=environment,
     )
+
+
+def _log_url(options: Namespace, file: BundleFile | None) -> str | None:
+    if options.rekor_url is not None:
+        return parse_base(options.rekor_url, where="--rekor-url")
+    return None if file is None else file.log_url
 
 
 def _cache(environment: Mapping[str, str]) -> Path:

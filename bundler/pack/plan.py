@@ -86,6 +86,8 @@ def evidence_blobs(
 ) -> Iterator[Descriptor]:
     """Yield a piece of evidence and what it consists of; its manifest is read to know that."""
     yield item.manifest
+    if item.store == "supplement":
+        return  # a document, not a manifest that leads to some
     where = f"evidence {item.manifest.digest.short}"
     raw = blobs.read(item.manifest, where=where, size_max=limits.document_size_max)
     try:

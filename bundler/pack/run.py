@@ -1,6 +1,6 @@
-"""One run of `airlock pack`, a straight line: gather, plan, sign, judge, write, publish.
+"""One run of `airlock pack`, a straight line: gather, prove, plan, sign, judge, write, publish.
 
-    PackOrder ─gather→ images ─plan→ BundleStatement ─sign, judge→ Judgement ─write→ bundle
+    PackOrder ─gather, prove→ images ─plan→ BundleStatement ─sign, judge→ Judgement ─write→ bundle
 
 Manifests say what layers there are, and no verdict depends on what is in them: layers are fetched
 after the verdict, and arrive while the archive is written.
@@ -32,6 +32,8 @@ from bundler.progress import Meter, Phase
 from bundler.registry.credential_helper import HelperPrograms
 from bundler.registry.credentials import Credentials
 from bundler.registry.oras_client import RegistryClient
+from bundler.rekor.client import RekorClient
+from bundler.rekor.prove import Proven, prove
 from bundler.sign import Signer
 from bundler.store import ContentStore
 from loader.errors import LocalError
@@ -52,7 +54,9 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
     signers = [Signer.open(path, passphrase=passphrase) for path in order.sign_keys]
     cancelled = threading.Event()
     store = ContentStore(order.cache, cancelled=cancelled)
-    with _gathered(order, store, meter, cancelled) as (images, notes, layers):
+    with _gathered(order, store, meter, cancelled) as (found, notes, layers):
+        proven = _proven(order, found, store, far_side, cancelled)
+        images = proven.images
         trust = far_side.carried(store)
         statement = _statement(order, images, trust, store)
         signatures = _signatures(statement, signers)
@@ -65,16 +69,35 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
             judgement = far_side.judge(statement, signatures, store, now=order.now)
         layers.begin()
         size = _write(order, statement, signatures, layers, meter)
-    _write_lock(order.lock, statement)
+    _write_lock(order.lock, statement, store)
     return Packed(
         judgement=judgement,
         path=order.output,
         size=size,
         signature_count=len(signatures),
-        notes=notes,
+        notes=(*notes, *proven.notes),
         warnings=far_side.policy.warnings,
         seconds=time.monotonic() - began,
     )
+
+
+def _proven(
+    order: PackOrder,
+    images: tuple[ImageEntry, ...],
+    store: ContentStore,
+    far_side: FarSide,
+    cancelled: threading.Event,
+) -> Proven:
+    """Complete promises with proofs. A lock has its own: asked again, a log would give others."""
+    if order.locked is not None or not order.log_proofs:
+        return Proven(images=images)
+    client = RekorClient(order.settings, sleep=patient(cancelled))
+    try:
+        return prove(
+            images, store, far_side.trust, client, base=order.log_url, parallel_count=order.jobs
+        )
+    finally:
+        client.close()
 
 
 @contextmanager
@@ -192,10 +215,22 @@ def _write(
     return written.size
 
 
-def _write_lock(path: Path, statement: BundleStatement) -> None:
+def _write_lock(path: Path, statement: BundleStatement, store: ContentStore) -> None:
     part = path.with_name(f"{path.name}.part")
+    supplements = {
+        item.manifest.digest: item.manifest
+        for image in statement.images
+        for item in image.evidence
+        if item.store == "supplement"
+    }
+    lock = Lock.of(
+        statement,
+        supplements=[
+            store.read(one, where="supplement", size_max=one.size) for one in supplements.values()
+        ],
+    )
     try:
-        part.write_bytes(Lock.of(statement).write())
+        part.write_bytes(lock.write())
         part.replace(path)
     except OSError as e:
         raise LocalError(

@@ -13,7 +13,6 @@ from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import urlsplit
 
 from bundler.errors import (
     RemoteError,
@@ -26,7 +25,7 @@ from bundler.errors import (
 from bundler.registry.http import Answer, Http, place_of
 from bundler.registry.retry import Retry, retry_after_seconds
 from bundler.registry.settings import RegistrySettings
-from loader.errors import FormatError, UsageError, shown
+from loader.errors import FormatError, shown
 from loader.limits import DEFAULT_LIMITS, MIB
 from loader.model import strictjson
 from loader.model.entry import HASH_SIZE
@@ -106,24 +105,6 @@ class RekorClient:
             if answer.status != _OK:
                 raise _refused(answer)
             return answer.read(size_max=ANSWER_SIZE_MAX, what="an answer of a log")
-
-
-def parse_base(text: str, *, where: str) -> str:
-    """Return the address of a log that a user wrote.
-
-    Raises:
-        UsageError: it is none.
-    """
-    try:
-        parts = urlsplit(text)
-        named = parts.hostname and parts.port != 0 and "@" not in parts.netloc
-        if parts.scheme in {"http", "https"} and named and not parts.query and not parts.fragment:
-            return text.rstrip("/")
-    except ValueError:  # a port that is none, half an IPv6 address
-        pass
-    raise UsageError(
-        "not the address of a log", where=where, expected="https://HOST", found=shown(text)
-    )
 
 
 def _refused(answer: Answer) -> RemoteError:

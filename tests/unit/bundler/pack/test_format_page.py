@@ -53,6 +53,8 @@ def test_its_commands_do_what_they_say(tmp_path: Path) -> None:
         ("10,000 · 512 · 10,000", LIMITS.image_count_max, 10_000),
         ("10,000 · 512 · 10,000", LIMITS.layer_count_max, 512),
         ("10,000 · 512 · 10,000", LIMITS.image_descriptor_count_max, 10_000),
+        ("128 KiB · 64", LIMITS.supplement_size_max, 128 * KIB),
+        ("128 KiB · 64", LIMITS.supplement_count_max, 64),
         ("64 · 19", LIMITS.json_depth_max, 64),
         ("64 · 19", LIMITS.json_integer_digits_max, 19),
         ("2^53−1 bytes", SEQUENCE_MAX, 2**53 - 1),  # noqa: RUF001  # a minus sign in print

@@ -16,6 +16,8 @@ from loader.model.bundle import BundleStatement, EvidenceEntry, ImageEntry
 from loader.model.descriptor import OCI_MANIFEST, Descriptor
 from loader.model.reference import Reference
 from tests.adversarial.golden import CREATED, Builder, Bundle, dumps, golden
+from tests.fakes.sigworld.supplement import MEDIA_TYPE, supplement, written
+from tests.fakes.sigworld.world import World
 
 
 @dataclass
@@ -184,3 +186,32 @@ def test_evidence_of_the_index_itself_stands_once() -> None:
     )
     statement = planned(bundle, images=(replace(first, evidence=twice), bundle.images[1]))
     assert statement.metadata[2:] == bundle.statement.metadata[2:]
+
+
+def test_supplements_stand_in_a_lock_whole() -> None:
+    world = World()
+    signed = world.sign(b"payload", world.managed("release"))
+    raw = written(supplement(signed.entries[0], b"payload"))
+    lock = replace(Lock.of(planned(golden())), supplements=(raw,))
+    text = lock.write()
+    assert Lock.parse(text) == lock
+    assert Lock.parse(text).supplements == (raw,), "byte for byte"
+    for spoiled in (
+        text.replace(b'"logIndex": "', b'"logIndex": "x'),
+        text.replace(b'"inclusionProof": {', b'"extra": 1, "inclusionProof": {'),
+    ):
+        assert spoiled != text
+        with pytest.raises(UsageError):
+            Lock.parse(spoiled)
+
+
+def test_a_plan_holds_supplements_as_they_are() -> None:
+    bundle = golden()
+    raw = written(supplement(World().sign(b"p", World().managed("r")).entries[0], b"p"))
+    item = EvidenceEntry(
+        subject=Digest.of(b"p"), store="supplement", manifest=Descriptor.make(MEDIA_TYPE, raw)
+    )
+    image = replace(bundle.images[0], evidence=(*bundle.images[0].evidence, item))
+    bundle = replace(bundle, blobs={**bundle.blobs, Digest.of(raw): raw})
+    statement = planned(bundle, images=(image, *bundle.images[1:]))
+    assert Digest.of(raw) in {member.digest for member in statement.metadata}

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from bundler.registry.settings import RegistrySettings
-from bundler.rekor.client import ANSWER_SIZE_MAX, RekorClient, parse_base
+from bundler.rekor.address import parse_base
+from bundler.rekor.client import ANSWER_SIZE_MAX, RekorClient
 from bundler.rekor.prove import Proven, prove
 from bundler.store import ContentStore
 from loader.errors import UsageError
