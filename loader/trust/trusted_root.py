@@ -202,9 +202,13 @@ def _authority(fields: Fields, limits: Limits) -> Authority:
 def _certificate(fields: Fields, limits: Limits) -> x509.Certificate:
     der = fields.base64("rawBytes", length_max=2 * limits.certificate_size_max)
     try:
-        return x509.load_der_x509_certificate(der)
-    except (ValueError, TypeError, OverflowError) as e:
+        certificate = x509.load_der_x509_certificate(der)
+        # Read now what the library reads when it is asked: names and times.
+        _ = certificate.subject, certificate.issuer
+        _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except (ValueError, TypeError, OverflowError, x509.InvalidVersion) as e:
         raise JsonFieldError("not a certificate", where=fields.path, found=shown(str(e))) from e
+    return certificate
 
 
 def _subject(certificate: x509.Certificate) -> str:

@@ -99,9 +99,11 @@ class Leaf:
 def warnings_refuse() -> Iterator[None]:
     """Let what `cryptography` only warns of be refused: a serial number that is not positive.
 
-    Otherwise hostile certificates write lines of their own on standard error.
+    Otherwise hostile certificates write lines of their own on standard error. What it thinks of
+    the lengths of parts of names is of no matter here.
     """
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("error", CryptographyDeprecationWarning)
         yield
 
@@ -185,7 +187,8 @@ def verify_path(
 
 def _issuer(certificate: x509.Certificate) -> str:
     try:
-        return certificate.issuer.rfc4514_string()
+        with warnings_refuse():
+            return certificate.issuer.rfc4514_string()
     except PARSE_ERRORS:
         return ""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 
 from loader.errors import CertificateIdentityError, shown
-from loader.verify.certificate import PARSE_ERRORS
+from loader.verify.certificate import PARSE_ERRORS, warnings_refuse
 from loader.verify.facts import CertificateSigner
 
 if TYPE_CHECKING:
@@ -34,8 +34,9 @@ def read_signer(leaf: Leaf) -> CertificateSigner:
             text; or the old and the new extension name different issuers.
     """
     try:
-        extensions = _extensions(leaf.certificate)
-        san, kind = _san(leaf.certificate)
+        with warnings_refuse():
+            extensions = _extensions(leaf.certificate)
+            san, kind = _san(leaf.certificate)
     except PARSE_ERRORS as e:
         raise CertificateIdentityError(
             "a certificate whose names cannot be read", found=shown(str(e))
