@@ -88,7 +88,7 @@ class _Chunks(io.RawIOBase):
 
 
 @dataclass(frozen=True, slots=True)
-class _Blobs:
+class Blobs:
     """A store as the planner and the writer ask for it."""
 
     store: ContentStore
@@ -175,7 +175,7 @@ class Publisher:
         form: Format = "zstd",
     ) -> BundleStatement:
         """Write a bundle."""
-        blobs = _Blobs(store)
+        blobs = Blobs(store)
         statement = plan(
             entries,
             (),

@@ -1,0 +1,145 @@
+"""A loader that is started once and forked for each run: whole runs at a small part of their price.
+
+Python and the loader's modules are loaded once, by a process of their own. Each run is a fork of
+it: `loader.cli.main` from command line to exit status, in a process that cuts itself off from the
+network, has signals, files and a working directory of its own, and ends. What the run cost is the
+kernel's count for that process alone; none of a test's memory is in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+ROOT = Path(__file__).parents[1]
+HANG_SECONDS = 60
+"""After this a run is killed: its status is then negative, which no test expects."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a run came to."""
+
+    status: int
+    """Negative where a signal ended it."""
+    out: str
+    err: str
+    wall_seconds: float
+    cpu_seconds: float
+    memory: int
+    """The most bytes that the process ever held."""
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """What `--json` printed."""
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+    @property
+    def code(self) -> str:
+        """The code in the one line that says what is wrong; empty where there is none."""
+        lines = [line for line in self.err.splitlines() if line.startswith("airlock: error[")]
+        assert len(lines) <= 1, self.err
+        return lines[0].removeprefix("airlock: error[").partition("]")[0] if lines else ""
+
+
+class Forker:
+    """The process that is forked. One request, one run, one answer."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    @classmethod
+    @contextmanager
+    def start(cls) -> Iterator[Self]:
+        """Start it, and end it afterwards."""
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.forked"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        ) as process:
+            yield cls(process)
+            assert process.stdin is not None
+            process.stdin.close()
+            assert process.wait(timeout=10) == 0
+
+    def run(self, *arguments: str | Path, folder: Path) -> Ended:
+        """Run the loader in a folder, which becomes its working directory and its `TMPDIR`."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        request = {"arguments": [str(one) for one in arguments], "folder": str(folder)}
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        return Ended(**json.loads(self._process.stdout.readline()))
+
+
+# --- in the process that is forked ----------------------------------------------------------------
+
+
+def _serve() -> None:
+    # What a load imports on its way; the rest of it is imported by the runs themselves.
+    from loader import cli, pipeline, progress, report, run  # noqa: F401, PLC0415
+    from loader.runtime import targets  # noqa: F401, PLC0415
+
+    answers = os.fdopen(os.dup(1), "w")
+    for line in sys.stdin:
+        request = json.loads(line)
+        print(json.dumps(_run(**request)), file=answers, flush=True)
+
+
+def _run(*, arguments: Sequence[str], folder: str) -> dict[str, object]:
+    out, err = (os.memfd_create(name) for name in ("out", "err"))
+    began = time.monotonic()
+    child = os.fork()
+    if not child:
+        _be_the_loader(arguments, folder, out, err)
+    _, status, used = os.wait4(child, 0)
+    return {
+        "status": os.waitstatus_to_exitcode(status),
+        "out": _text(out),
+        "err": _text(err),
+        "wall_seconds": time.monotonic() - began,
+        "cpu_seconds": used.ru_utime + used.ru_stime,
+        "memory": used.ru_maxrss * 1024,
+    }
+
+
+def _be_the_loader(arguments: Sequence[str], folder: str, out: int, err: int) -> None:
+    status = 99
+    try:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for fd, to in ((nothing, 0), (out, 1), (err, 2)):
+            os.dup2(fd, to)
+        os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        os.chdir(folder)
+        os.environ["TMPDIR"] = folder
+        signal.alarm(HANG_SECONDS)
+        from loader import cli  # noqa: PLC0415
+
+        status = cli.main(arguments)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def _text(fd: int) -> str:
+    with os.fdopen(fd, "rb") as file:
+        file.seek(0)
+        return file.read().decode()
+
+
+if __name__ == "__main__":
+    _serve()
