@@ -1,7 +1,8 @@
 """`make bench`: speed and memory of whole processes, side by side with the peers, as ratios.
 
 Everything is made on the fly below `.cache/bench` and taken away again. Contenders run in turn, in
-rounds; a ratio is the median over the rounds. Exit status 1 if a goal is missed.
+rounds; a ratio is the median over the rounds. Exit status 1 if a goal is missed, 2 if a command
+does not do what it is measured for.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.benchmarks import sections  # noqa: E402
 from scripts.benchmarks.image import MB  # noqa: E402
-from scripts.benchmarks.processes import Spawner  # noqa: E402
+from scripts.benchmarks.parts import Bench  # noqa: E402
+from scripts.benchmarks.processes import CommandError, Spawner  # noqa: E402
+from scripts.benchmarks.sections import measure  # noqa: E402
 from scripts.benchmarks.table import Results  # noqa: E402
-from tests import presence  # noqa: E402
+from tests import engines, presence  # noqa: E402
 
 FOLDER: Final = ROOT / ".cache" / "bench"
 PARTS: Final = ("pack", "load", "memory", "refuse", "start")
@@ -40,10 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ["XDG_CACHE_HOME"] = str(FOLDER / "xdg")
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
+    broken = ""
     results = Results(at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", machine=_machine())
     try:
         with Spawner(FOLDER) as spawner:
-            bench = sections.Bench(
+            bench = Bench(
                 folder=FOLDER,
                 spawner=spawner,
                 count=arguments.runs or (1 if arguments.quick else 5),
@@ -51,13 +54,20 @@ def main(argv: Sequence[str] | None = None) -> int:
                 large_size=(1 if arguments.quick else 8) << 30,
                 say=_say,
             )
-            results.sections.extend(sections.measure(bench, parts))
+            for section in measure(bench, parts):
+                results.sections.append(section)
+    except (CommandError, engines.EngineError) as e:
+        # What was measured before is told nevertheless.
+        broken = f"bench: {e}"
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)
     if arguments.json:
         print(json.dumps(results.as_json(), indent=2))
     else:
         print(results.as_text(), end="")
+    if broken:
+        print(broken, file=sys.stderr)
+        return 2
     unwanted = {"missed", "not measured"} if presence.REQUIRE_ALL else {"missed"}
     return 1 if any(goal.verdict in unwanted for goal in results.goals) else 0
 

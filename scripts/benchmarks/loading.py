@@ -1,0 +1,114 @@
+"""Loading into each runtime, beside its own import of the same layers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from scripts.benchmarks import image
+from scripts.benchmarks.memory import MEMORY_SIZE_MAX
+from scripts.benchmarks.parts import Bench, Stage, mend, row, sized
+from scripts.benchmarks.processes import Contender, pipe
+from scripts.benchmarks.table import Goal, Row, Section
+from tests import engines, presence
+
+LOAD_RATIO_MAX: Final = 1.10
+
+
+def loading(bench: Bench, on: Stage) -> Iterator[Section]:
+    """`airlock-loader load` beside each runtime's own import of the same layers."""
+    docker, oci = bench.folder / "docker.tar.zst", bench.folder / "oci.tar.zst"
+    image.write_docker_archive(on.big, docker)
+    image.write_oci_archive(on.big, oci)
+    if (why := presence.missing("docker")) is not None:
+        yield _absent("docker", why)
+    else:
+        with engines.start_docker() as engine:
+            client = engine.client.argv
+            load = pipe(["zstd", "-dc", str(docker)], [*client, "load", "--quiet"])
+            yield _loading(bench, on, "docker", "docker load", load, engine)
+    if (why := presence.missing("containerd")) is not None:
+        yield _absent("containerd", why)
+    else:
+        with engines.start_containerd() as containerd:
+            load = pipe(
+                ["zstd", "-dc", str(oci)],
+                [
+                    *containerd.client.argv,
+                    *("images", "import", "--snapshotter", containerd.snapshotter, "-"),
+                ],
+            )
+            yield _loading(bench, on, "containerd", "ctr images import", load, containerd)
+    if (why := presence.missing("podman")) is not None:
+        yield _absent("podman", why)
+    else:
+        with engines.start_podman() as podman:
+            load = pipe(["zstd", "-dc", str(oci)], [*podman.client.argv, "load", "--quiet"])
+            yield _loading(bench, on, "podman", "podman load", load, podman)
+    docker.unlink()
+    oci.unlink()
+
+
+def _loading(
+    bench: Bench,
+    on: Stage,
+    runtime: str,
+    verb: str,
+    peer: Sequence[str],
+    engine: engines.Docker | engines.Containerd | engines.Podman,
+) -> Section:
+    root = bench.folder / "host"
+
+    def prepare() -> None:
+        engine.clear()
+        shutil.rmtree(root, ignore_errors=True)
+
+    command = on.scene.load_command("load", str(on.bundle), "--into", runtime, root=root)
+    contenders = [
+        Contender(
+            name=f"airlock-loader load --into {runtime}",
+            command=command,
+            environment=engine.environment,
+            prepare=prepare,
+        ),
+        Contender(name=f"zstd -dc … | {verb}", command=peer, prepare=prepare),
+    ]
+    ours, its = bench.compare(contenders)
+    prepare()
+    limit = LOAD_RATIO_MAX
+    return Section(
+        title=f"Loading into {runtime} ({sized(on.big.packed_size)} of layers)",
+        rows=(row(contenders[0], ours, base=its), row(contenders[1], its, base=its)),
+        goals=(
+            Goal(
+                what=f"loading into {runtime}, to {verb}",
+                unit="ratio",
+                limit=limit,
+                value=ours.ratio_to(its),
+            ),
+            Goal(
+                what=f"memory of the loader, into {runtime}",
+                unit="bytes",
+                limit=MEMORY_SIZE_MAX,
+                value=ours.memory_size,
+            ),
+        ),
+    )
+
+
+def _absent(runtime: str, why: str) -> Section:
+    command = f"airlock-loader load … --into {runtime}"
+    return Section(
+        title=f"Loading into {runtime}",
+        rows=(Row(name=runtime, command=command, missing=mend(runtime, why)),),
+        goals=(
+            Goal(
+                what=f"loading into {runtime}",
+                unit="ratio",
+                limit=LOAD_RATIO_MAX,
+                value=None,
+                why=mend(runtime, why),
+            ),
+        ),
+    )
