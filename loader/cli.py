@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NoReturn, assert_never
 
-from loader import VERSION
+from loader import VERSION, blob_options
 from loader.errors import (
     AirlockError,
     InternalError,
@@ -35,17 +35,6 @@ if TYPE_CHECKING:
     from loader.runtime.targets import Target
 
 _PROGRAM: Final = "airlock-loader"
-_MACHINES: Final = {
-    "x86_64": "linux/amd64",
-    "aarch64": "linux/arm64",
-    "armv7l": "linux/arm/v7",
-    "armv6l": "linux/arm/v6",
-    "i686": "linux/386",
-    "ppc64le": "linux/ppc64le",
-    "riscv64": "linux/riscv64",
-    "s390x": "linux/s390x",
-}
-"""What a runtime on this machine runs, by the kernel's name of it."""
 Clock = Callable[[], datetime]
 
 
@@ -175,6 +164,12 @@ def _parser() -> argparse.ArgumentParser:
         help="verify one Sigstore bundle: the protocol of sigstore-conformance",
     )
 
+    blob = verbs.add_parser(
+        "verify-blob", allow_abbrev=False, help="verify a file and a Sigstore bundle about it"
+    )
+    blob_options.declare(blob, _path)
+    blob.set_defaults(run=_verify_blob)
+
     doctor = verbs.add_parser("doctor", allow_abbrev=False, help="say what this host has and lacks")
     doctor.add_argument("--json", action="store_true", help="print JSON")
     doctor.set_defaults(run=_doctor)
@@ -243,6 +238,17 @@ def _doctor(call: _Call) -> int:
     findings = doctor.examine(call.places, environment=call.environment, now=call.clock())
     _print(doctor.as_json(findings) if call.arguments.json else doctor.as_text(findings))
     return doctor.exit_status(findings)
+
+
+def _verify_blob(call: _Call) -> int:
+    from loader import confine  # noqa: PLC0415
+
+    how = confine.cut_off().how
+    from loader.blob_report import run_blob  # noqa: PLC0415
+
+    text, error = run_blob(call.arguments, call.places, how=how)
+    _print(text)
+    return 0 if error is None else _say_error(error)
 
 
 def _verify_bundle(words: Sequence[str]) -> int:
@@ -344,10 +350,11 @@ def _judged(call: _Call, verb: Literal["verify", "load"], go: Callable[[_Run], N
 def _wish(call: _Call, target: Target) -> Wish:
     from loader.model.descriptor import Platform  # noqa: PLC0415
     from loader.run import Wish  # noqa: PLC0415
+    from loader.runtime.targets import MACHINES  # noqa: PLC0415
 
     asked: str | None = call.arguments.platform
     if asked is None and target.runtime != "oci":
-        asked = _MACHINES.get(os.uname().machine)
+        asked = MACHINES.get(os.uname().machine)
         if asked is None:
             raise UsageError(
                 "which platform this machine runs is not known",

@@ -254,12 +254,12 @@ def _document(outcome: Outcome) -> JsonObject:
             "clock": None if host is None else format_instant(host.now),
         },
         "warnings": list(trace.warnings),
-        **_error_plain(outcome.error),
+        **error_plain(outcome.error),
     }
     return document
 
 
-def _error_plain(error: AirlockError | None) -> JsonObject:
+def error_plain(error: AirlockError | None) -> JsonObject:
     """Return why it ended otherwise than asked; the first four stand at the top for scripts."""
     if error is None:
         return {"code": None, "class": None, "where": None, "exit_status": 0, "error": None}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never, get_args
 from loader.errors import PolicyFileError, shown
 from loader.policy.patterns import Exact, Glob, Regexp, TextPattern
 from loader.policy.rules import (
+    CERTIFICATE_EXTENSIONS,
     WORKFLOW_EXTENSIONS,
     BundleSignatureClaim,
     CertificateSpeaker,
@@ -59,6 +60,7 @@ _IDENTITY_KEYS: Final = (
     "certificate-oidc-issuer",
     "certificate-oidc-issuer-regexp",
     *(_WORKFLOW_PREFIX + name for name in WORKFLOW_EXTENSIONS),
+    "certificate-extension",
 )
 _HOW_KEYS: Final = ("trusted-root", "log", "sct", "timestamps")
 _WHO_KEYS: Final = ("key", *_IDENTITY_KEYS, *_HOW_KEYS)
@@ -296,6 +298,16 @@ def _listed(table: Table, *, defaults: _How) -> Speaker:
     return _speaker(table, how=how)
 
 
+def read_speaker(table: Table) -> Speaker:
+    """Return the one whom a table names by the keys of a requirement: `verify-blob`'s options.
+
+    Raises:
+        PolicyFileError: it names nobody, or contradicts itself.
+    """
+    table.only(_WHO_KEYS)
+    return _speaker(table, how=_How.read(table))
+
+
 def _speaker(table: Table, *, how: _How) -> Speaker:
     identity_keys = [name for name in _IDENTITY_KEYS if table.has(name)]
     if table.has("key"):
@@ -330,7 +342,15 @@ def _speaker(table: Table, *, how: _How) -> Speaker:
             for name in WORKFLOW_EXTENSIONS
             if table.has(_WORKFLOW_PREFIX + name)
         ),
+        extensions=_extensions(table),
     )
+
+
+def _extensions(table: Table) -> tuple[tuple[str, str], ...]:
+    if not table.has("certificate-extension"):
+        return ()
+    table.table("certificate-extension").only(CERTIFICATE_EXTENSIONS)
+    return tuple(sorted(table.text_map("certificate-extension")))
 
 
 def _key_speaker(table: Table, *, how: _How) -> KeySpeaker:

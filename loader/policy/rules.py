@@ -32,6 +32,26 @@ WORKFLOW_EXTENSIONS: Final = {
     "ref": ("6", "14"),
 }
 """`certificate-github-workflow-…` to the last numbers of Fulcio's extensions, old one first."""
+CERTIFICATE_EXTENSIONS: Final = {
+    "build-signer-uri": ("9",),
+    "build-signer-digest": ("10",),
+    "runner-environment": ("11",),
+    "source-repository-uri": ("12", "5"),
+    "source-repository-digest": ("13", "3"),
+    "source-repository-ref": ("14", "6"),
+    "source-repository-identifier": ("15",),
+    "source-repository-owner-uri": ("16",),
+    "source-repository-owner-identifier": ("17",),
+    "build-config-uri": ("18",),
+    "build-config-digest": ("19",),
+    "build-trigger": ("20", "2"),
+    "run-invocation-uri": ("21",),
+    "source-repository-visibility-at-signing": ("22",),
+    "deployment-environment": ("23",),
+    "token-subject": ("24",),
+}
+"""`certificate-extension` by the names of Fulcio's `oid-info.md`: the extension's last number, and
+that of the deprecated one that says the same, if there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +82,12 @@ class CertificateSpeaker:
     timestamps: int
     workflow: tuple[tuple[str, str], ...] = ()
     """Extensions of GitHub's certificates by the words of cosign's flags, each with its value."""
+    extensions: tuple[tuple[str, str], ...] = ()
+    """Extensions by Fulcio's own names (`CERTIFICATE_EXTENSIONS`), each with its value."""
 
     def __str__(self) -> str:
         extra = "".join(f", workflow {name} {value!r}" for name, value in self.workflow)
+        extra += "".join(f", {name} {value!r}" for name, value in self.extensions)
         return (
             f"identity {self.identity} by issuer {self.issuer}, root {self.trusted_root!r}{extra}"
             + _conditions(self.log, self.timestamps)

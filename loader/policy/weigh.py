@@ -26,6 +26,7 @@ from loader.policy.facts import STAGES, LogPosition, Problem, SignedName, Weighe
 from loader.policy.names import split
 from loader.policy.patterns import Glob
 from loader.policy.rules import (
+    CERTIFICATE_EXTENSIONS,
     WORKFLOW_EXTENSIONS,
     BundleSignatureClaim,
     CertificateSpeaker,
@@ -167,7 +168,9 @@ def _stranger(speaker: Speaker, signed: Signed) -> Problem | None:
                     signer.issuer,
                     hint=named.issuer.instead(signer.issuer),
                 )
-            return _other_workflow(named, signer.extensions)
+            return _other_workflow(named, signer.extensions) or _other_extension(
+                named, signer.extensions
+            )
         case _:
             return Problem(
                 code=IdentityError.code, message="signed by a key where an identity is named"
@@ -200,6 +203,23 @@ def _other_workflow(speaker: CertificateSpeaker, extensions: Mapping[str, str]) 
             return _mismatch(
                 f"workflow {name}", repr(value), ", ".join(text for _, text in said) or "none"
             )
+    return None
+
+
+def _other_extension(speaker: CertificateSpeaker, extensions: Mapping[str, str]) -> Problem | None:
+    """Compare Fulcio's extensions; a deprecated one beside must not say something else.
+
+    The deprecated one writes a repository without the server.
+    """
+    for name, value in speaker.extensions:
+        number, *older = CERTIFICATE_EXTENSIONS[name]
+        path = value.partition("://")[2].partition("/")[2]
+        agree = extensions.get(number) == value and all(
+            extensions.get(n, value) in ({value, path} if n == "5" else {value}) for n in older
+        )
+        if not agree:
+            said = [extensions[n] for n in (number, *older) if n in extensions]
+            return _mismatch(name, repr(value), ", ".join(said) or "none")
     return None
 
 

@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from loader.runtime.base import Runtime
 
 TARGETS: Final = "oci:DIR, docker, podman, containerd or containerd:NAMESPACE"
+MACHINES: Final = {
+    "x86_64": "linux/amd64",
+    "aarch64": "linux/arm64",
+    "armv7l": "linux/arm/v7",
+    "armv6l": "linux/arm/v6",
+    "i686": "linux/386",
+    "ppc64le": "linux/ppc64le",
+    "riscv64": "linux/riscv64",
+    "s390x": "linux/s390x",
+}
+"""What a runtime on this machine runs, by the kernel's name of it."""
 _FORMS: Final = "one of " + TARGETS
 
 

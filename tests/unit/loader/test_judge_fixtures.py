@@ -79,8 +79,8 @@ def policy_of(fixture: Fixture) -> str:
         lines.append(f"log = {_toml('promise' if verify['require_tlog'] else 'none')}")
         lines.append(f"timestamps = {int(verify['require_timestamp'])}")
     if "source_repository" in verify:
-        repository = verify["source_repository"].removeprefix("https://github.com/")
-        lines.append(f"certificate-github-workflow-repository = {_toml(repository)}")
+        repository = f"source-repository-uri = {_toml(verify['source_repository'])}"
+        lines.append(f"certificate-extension = {{ {repository} }}")
     if "annotations" in verify:
         pairs = ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in verify["annotations"].items())
         lines.append(f"annotations = {{ {pairs} }}")

@@ -261,6 +261,16 @@ def test_workflow_extensions_are_read_by_name() -> None:
     refused(KEYLESS + 'certificate-github-workflow-actor = "x"\n')
 
 
+def test_certificate_extensions_are_read_by_name() -> None:
+    text = KEYLESS + 'certificate-extension = { runner-environment = "github-hosted" }\n'
+    speaker = signature(text).said.speakers[0]
+    assert isinstance(speaker, CertificateSpeaker)
+    assert speaker.extensions == (("runner-environment", "github-hosted"),)
+    assert "runner-environment 'github-hosted'" in str(speaker)
+    for wrong in ('{ runner = "x" }', "{}", '"x"', "{ build-trigger = 1 }", '{ 11 = "x" }'):
+        refused(f"{KEYLESS}certificate-extension = {wrong}\n")
+
+
 def test_every_matching_block_applies_and_the_stricter_word_wins() -> None:
     policy = parse(
         """
