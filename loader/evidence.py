@@ -7,7 +7,7 @@ hints; what decides is inside what was signed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from loader.errors import (
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from loader.model.descriptor import Descriptor
 
 __all__ = [
+    "BoundedBlobs",
     "Broken",
     "Found",
     "ImageGraph",
@@ -58,6 +59,9 @@ STATEMENT_SIZE_MAX: Final = 1 * MIB
 SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 DSSE_ENVELOPE: Final = "application/vnd.dsse.envelope.v1+json"
 BUNDLE_PREFIX: Final = "application/vnd.dev.sigstore.bundle"
+
+_READ_COUNT_MAX: Final = 8
+"""How often each small member may be read on average; a bundle of single names needs three."""
 
 SignedEvidence: TypeAlias = CosignSignature | CosignAttestation | SigstoreBundle
 
@@ -84,6 +88,34 @@ class Found:
     blob: Digest | None
     """None where its manifest could not be read."""
     evidence: SignedEvidence | Unsigned | Broken
+
+
+class BoundedBlobs:
+    """Blobs, as often as an honest bundle needs them: few bytes may be referred to many times."""
+
+    __slots__ = ("_blobs", "_size_left")
+
+    def __init__(
+        self, blobs: BlobSource, statement: BundleStatement, *, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        self._blobs = blobs
+        there = sum(member.size for member in statement.metadata[2:])
+        self._size_left = _READ_COUNT_MAX * there + limits.judged_size_spare
+
+    def read(self, descriptor: Descriptor, *, where: str, size_max: int) -> bytes:
+        """See `BlobSource`.
+
+        Raises:
+            LimitError: too much was read before.
+        """
+        self._size_left -= descriptor.size
+        if self._size_left < 0:
+            raise LimitError(
+                "the bundle's images share too much evidence",
+                where=where,
+                hint="pack fewer names of one image into one bundle",
+            )
+        return self._blobs.read(descriptor, where=where, size_max=size_max)
 
 
 def evidence_of(
@@ -256,7 +288,9 @@ def expect_closed(
         layers |= {blob.digest: blob for blob in graph.layers}
         for item in graph.entry.evidence:
             small[item.manifest.digest] = item.manifest
-            small |= {blob.digest: blob for blob in _blobs_of(item, blobs, limits=limits)}
+            for blob in _blobs_of(item, blobs, limits=limits):
+                # Without its annotations: cosign's hold certificates, and nobody asks for them.
+                small[blob.digest] = replace(blob, annotations={})
     for entry in statement.trust:
         small |= {blob.digest: blob for blob in entry.blobs}
     metadata = {member.digest: member for member in statement.metadata[2:]}

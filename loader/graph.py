@@ -7,7 +7,7 @@ starts from; every document below is read through its digest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from loader.errors import LimitError, OciError, OciPlatformError, shown
@@ -16,7 +16,7 @@ from loader.model.descriptor import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, Pla
 from loader.model.image import ImageConfig, ImageIndex, ImageManifest, parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from loader.digest import Digest
     from loader.limits import Limits
@@ -112,6 +112,31 @@ def read_graph(
         )
     _expect_one_size(graph, where=where)
     return graph
+
+
+def read_graphs(
+    entries: Iterable[ImageEntry], blobs: BlobSource, *, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[ImageGraph]:
+    """Yield each image's graph; names of one image share one.
+
+    Raises:
+        FormatError: as `read_graph`, or all of them together are too large.
+    """
+    known: dict[str, ImageGraph] = {}
+    size = 0
+    for entry in entries:
+        parts = repr((entry.image, entry.platforms))
+        if parts not in known:
+            known[parts] = read_graph(entry, blobs, limits=limits)
+            size += sum(blob.size for blob in known[parts].metadata)
+        if size > limits.graph_size_max:
+            raise LimitError(
+                "the images' indexes, manifests and configs are too large together",
+                where=str(entry.reference),
+                expected=f"at most {limits.graph_size_max} bytes",
+                hint="pack fewer images into one bundle",
+            )
+        yield replace(known[parts], entry=entry)
 
 
 class _Walk:

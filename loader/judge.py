@@ -23,8 +23,8 @@ from loader.errors import (
     NoEvidenceError,
     VerificationError,
 )
-from loader.evidence import Broken, Unsigned, evidence_of, expect_closed, kind_of
-from loader.graph import read_graph
+from loader.evidence import BoundedBlobs, Broken, Unsigned, evidence_of, expect_closed, kind_of
+from loader.graph import read_graphs
 from loader.limits import DEFAULT_LIMITS
 from loader.model.fields import format_instant
 from loader.model.sigstore_bundle import MessageSignature, SigstoreBundle
@@ -241,7 +241,8 @@ def judge(
         FormatError: an image is malformed, or the bundle holds too much or too little.
         PolicyError: a requirement is not met; `judgement` is what a report shows.
     """
-    graphs = [read_graph(entry, blobs, limits=limits) for entry in statement.images]
+    blobs = BoundedBlobs(blobs, statement, limits=limits)
+    graphs = list(read_graphs(statement.images, blobs, limits=limits))
     expect_closed(statement, graphs, blobs, limits=limits)
     images = [
         judge_image(_facts(entry, graph, blobs, policy=policy, trust=trust, limits=limits), claims)

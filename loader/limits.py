@@ -27,6 +27,12 @@ class Limits:
     image_evidence_size_max: int = 256 * MIB
     image_descriptor_count_max: int = 10_000
     image_count_max: int = 10_000
+    graph_size_max: int = 32 * MIB
+    """Bytes of all images' indexes, manifests and configs together: they stay in memory, with what
+    they say, until the last image was judged. An image has about 20 KiB of them."""
+    judged_size_spare: int = 256 * MIB
+    """Bytes that the judge may read beyond eight times what there is: names that share an image
+    share its evidence, and each is judged by all of it."""
     index_nesting_max: int = 3
     layer_count_max: int = 512
     json_depth_max: int = 64
