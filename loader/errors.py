@@ -518,6 +518,12 @@ class NameTwiceError(PolicyError):
     code: ClassVar[str] = "policy.name-twice"
 
 
+class ChannelError(PolicyError):
+    """The bundle is of a channel that this host does not take, or nobody signed of which."""
+
+    code: ClassVar[str] = "policy.channel"
+
+
 # --- verification: which binding does not hold (docs/verification.md) --------------------------
 
 

@@ -28,6 +28,7 @@ from loader.graph import read_graphs
 from loader.limits import DEFAULT_LIMITS
 from loader.model.fields import format_instant
 from loader.model.sigstore_bundle import MessageSignature, SigstoreBundle
+from loader.policy.channels import channel_problem
 from loader.policy.decide import claims_of_statement, decide, judge_image, no_rule, refusal
 from loader.policy.facts import (
     BundleClaims,
@@ -86,8 +87,9 @@ def judge_statement(
     """Judge what can be judged before any other member is read.
 
     What becomes true: there is an image; every image has a rule; no name stands for two images; the
-    bundle has not expired; every `bundle-signature` that a rule of any image requires is met over
-    exactly the statement's bytes. A signature that no rule asks for is not looked at.
+    bundle has not expired, and is of a channel that this host takes; every `bundle-signature` that
+    a rule of any image requires is met over exactly the statement's bytes. A signature that no rule
+    asks for is not looked at.
 
     Args:
         statement: parsed from the bytes that the signatures must cover.
@@ -116,6 +118,9 @@ def judge_statement(
     )
     claims = BundleClaims(results=claims_of_statement(wanted, considered), considered=considered)
     problems = [("", problem) for problem in _statement_problems(statement, now=now)]
+    channel = channel_problem(statement.channel, policy.channels, asked_for=len(wanted))
+    if channel is not None:
+        problems.append(("the bundle", channel))
     problems += [
         (str(entry.reference), no_rule(entry.reference.name))
         for entry, rules in policies

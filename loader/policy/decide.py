@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from loader._seal import SEAL
 from loader.errors import (
+    ChannelError,
     ConditionError,
     DeniedError,
     EmptyBundleError,
@@ -58,6 +59,7 @@ ORDER: Final[tuple[type[PolicyError], ...]] = (
     IdentityError,
     EmptyBundleError,
     NameTwiceError,
+    ChannelError,
     ConditionError,
     ScopeError,
     QuantifierError,

@@ -13,6 +13,7 @@ from loader.digest import Digest
 from loader.errors import PolicyFileError, shown
 from loader.limits import DEFAULT_LIMITS
 from loader.policy import reading, toml
+from loader.policy.channels import read_channels
 from loader.policy.patterns import Exact, Regexp
 from loader.policy.rules import (
     CertificateSpeaker,
@@ -45,6 +46,8 @@ class Policy:
     anchors: tuple[AnchorFile, ...]
     uses: tuple[AnchorUse, ...]
     """Every anchor that a rule refers to."""
+    channels: tuple[str, ...]
+    """The channels whose bundles are taken; empty where any is."""
     clock: ClockRule
     warnings: tuple[str, ...]
     """What is allowed and perhaps not meant."""
@@ -68,7 +71,7 @@ class Policy:
     @classmethod
     def _read(cls, table: Table, *, raw: bytes, where: str) -> Policy:
         table.integer("schema", minimum=SCHEMA, maximum=SCHEMA)
-        table.only(("schema", "image", "anchor", "time"), elsewhere=reading.LATER_TABLES)
+        table.only(("schema", "image", "anchor", "bundle", "time"), elsewhere=reading.LATER_TABLES)
         clock: ClockRule = "warn"
         if table.has("time"):
             time = table.table("time")
@@ -82,6 +85,7 @@ class Policy:
             raw=raw,
             where=where,
             rules=rules,
+            channels=read_channels(table.table("bundle")) if table.has("bundle") else (),
             anchors=anchors,
             uses=uses,
             clock=clock,

@@ -37,6 +37,15 @@ BOTH = f"""\
 any = [{{ {", ".join(WORKFLOW.splitlines())} }}, {{ key = "packer" }}]
 threshold = 2
 """
+PINNED = POLICY + '\n[bundle]\nchannels = ["stable"]\n'
+PINNED_UNSIGNED = PINNED.replace(
+    """
+[[image.require]]
+claim = "bundle-signature"
+"""
+    + WORKFLOW,
+    "",
+).replace("[[image]]\n", '[[image]]\nname = "as-packed"\n')
 SAN_OID = x509.ObjectIdentifier("2.5.29.17")
 
 
@@ -349,6 +358,10 @@ def stating(**changes: object) -> Callable[[Base], bytes]:
     return lambda base: base.edited(lambda document: document.update(changes))
 
 
+def channelless(base: Base) -> bytes:
+    return base.archive(base.statement(channel=None))
+
+
 def versionless(base: Base) -> bytes:
     return base.edited(lambda document: document.pop("schema"))
 
@@ -373,6 +386,9 @@ def called(reference: str) -> Callable[[Base], bytes]:
 
 SAID = [
     # No version of ours: that is the container's fault, whatever policy would say of the rest.
+    Row("A016", stating(channel="nightly"), 14, "policy.channel", PINNED),
+    Row("A016-none", channelless, 14, "policy.channel", PINNED),
+    Row("A016-unsigned", genuine, 14, "policy.channel", PINNED_UNSIGNED),
     Row("A017-99", stating(schema=99), 19, "container.version"),
     Row("A017-0", stating(schema=0), 19, "container.version"),
     Row("A017-text", stating(schema="1"), 19, "container.version"),
