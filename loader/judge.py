@@ -61,7 +61,6 @@ if TYPE_CHECKING:
         ImageEntry,
         TrustEntry,
     )
-    from loader.model.descriptor import Descriptor
     from loader.policy.model import Policy
     from loader.policy.rules import Speaker
     from loader.policy.weigh import Outcome
