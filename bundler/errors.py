@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from loader.errors import AirlockError, InterruptedLoadError, UsageError
+from loader.errors import AirlockError, InterruptedLoadError, RefusedError, UsageError
 
 
 class RemoteError(AirlockError):
@@ -114,6 +114,12 @@ class RemoteLogError(RemoteError):
     """A log answered something else than it promised, or a proof that does not hold."""
 
     code: ClassVar[str] = "remote.log"
+
+
+class SecondOpinionError(RefusedError):
+    """sigstore-python refuses evidence that we accept, for none of its known gaps: not sealed."""
+
+    code: ClassVar[str] = "signature.second-opinion"
 
 
 class SourceError(UsageError):

@@ -1,4 +1,4 @@
-"""One run of `airlock pack`, a straight line: gather, prove, plan, sign, judge, write, publish.
+"""One run of `airlock pack`, a straight line: gather, prove, plan, sign, judge, write.
 
     PackOrder ─gather, prove→ images ─plan→ BundleStatement ─sign, judge→ Judgement ─write→ bundle
 
@@ -6,7 +6,7 @@ Manifests say what layers there are, and no verdict depends on what is in them: 
 after the verdict, and arrive while the archive is written.
 
 Nothing has the bundle's name before its last byte is on the disk, and nothing is written that the
-far side's judge, run here, would refuse.
+far side's judge, run here, would refuse; nor what sigstore-python refuses, where it can judge.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from bundler.registry.credentials import Credentials
 from bundler.registry.oras_client import RegistryClient
 from bundler.rekor.client import RekorClient
 from bundler.rekor.prove import Proven, prove
+from bundler.second_opinion import second_opinion
 from bundler.sign import Signer
 from bundler.store import ContentStore
 from loader.errors import LocalError
@@ -67,6 +68,7 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
             statement = _statement(order, images, trust, store, created=judgement.reference_time)
             signatures = _signatures(statement, signers)
             judgement = far_side.judge(statement, signatures, store, now=order.now)
+        opinion = second_opinion(judgement, store, far_side.trust)
         layers.begin()
         size = _write(order, statement, signatures, layers, meter)
     _write_lock(order.lock, statement, store)
@@ -75,6 +77,7 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
         path=order.output,
         size=size,
         signature_count=len(signatures),
+        opinion=opinion,
         notes=(*notes, *proven.notes),
         warnings=far_side.policy.warnings,
         seconds=time.monotonic() - began,

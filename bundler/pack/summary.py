@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bundler.inspect import in_words
+from bundler.second_opinion import SecondOpinion
 from loader.model.fields import format_instant
 from loader.model.strictjson import JsonObject
 from loader.policy.facts import ClaimResult, ImageJudgement, Judgement
@@ -24,6 +25,7 @@ class Packed:
     path: Path
     size: int
     signature_count: int
+    opinion: SecondOpinion
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: float
@@ -35,6 +37,7 @@ class Packed:
             yield from _image(image)
         for claim in self.judgement.bundle.results:
             yield f"bundle    {_claim(claim)}"
+        yield f"opinion   second opinion (sigstore-python): {self.opinion}"
         for note in self.notes:
             yield f"note      {note}"
         for warning in self.warnings:
@@ -68,6 +71,10 @@ class Packed:
                 }
                 for image in self.judgement.images
             ],
+            "second_opinion": {
+                "agreed": self.opinion.agreed,
+                "cannot_judge": dict(self.opinion.silent),
+            },
             "notes": list(self.notes),
             "warnings": list(self.warnings),
         }

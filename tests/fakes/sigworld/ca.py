@@ -181,6 +181,7 @@ class CertificateAuthority:
         digital_signature: bool = True,
         authority: bool = False,
         basic_constraints: bool = False,
+        key_identifier: bool = True,
         subject: x509.Name | None = None,
         serial: int | None = None,
     ) -> x509.Certificate:
@@ -214,9 +215,12 @@ class CertificateAuthority:
             )
         builder = builder.add_extension(
             x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False
-        ).add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(self.issuer.public), critical=False
         )
+        if key_identifier:
+            builder = builder.add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.issuer.public),
+                critical=False,
+            )
         if sans:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName(sans), critical=san_critical
