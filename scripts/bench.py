@@ -44,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     FOLDER.mkdir(parents=True)
     broken = ""
     results = Results(at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", machine=_machine())
+    # As soon as it is known: all of it takes a long time.
+    show = _nothing if arguments.json else _print
+    show(results.heading())
     try:
         with Spawner(FOLDER) as spawner:
             bench = Bench(
@@ -56,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             for section in measure(bench, parts):
                 results.sections.append(section)
+                show(str(section))
     except (CommandError, engines.EngineError) as e:
         # What was measured before is told nevertheless.
         broken = f"bench: {e}"
@@ -63,8 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         shutil.rmtree(FOLDER, ignore_errors=True)
     if arguments.json:
         print(json.dumps(results.as_json(), indent=2))
-    else:
-        print(results.as_text(), end="")
+    show(results.ending())
     if broken:
         print(broken, file=sys.stderr)
         return 2
@@ -90,6 +93,14 @@ def _machine() -> str:
         f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Linux {platform.release()}, "
         f"Python {platform.python_version()}"
     )
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)
+
+
+def _nothing(_: str) -> None:
+    """Show nothing."""
 
 
 def _say(text: str) -> None:

@@ -73,6 +73,13 @@ class Section:
     goals: tuple[Goal, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        heading = f"{self.title:<{_NAME_WIDTH}}{'median':>10}{'ratio':>8}{'peak memory':>14}"
+        lines = ["", heading, "-" * len(heading)]
+        for row in self.rows:
+            lines += _row(row)
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
@@ -87,17 +94,13 @@ class Results:
         """All goals, in order."""
         return tuple(goal for section in self.sections for goal in section.goals)
 
-    def as_text(self) -> str:
-        """Return the table."""
-        lines = [f"Airlock bench, {self.at}, {self.machine}"]
-        for section in self.sections:
-            heading = f"{section.title:<{_NAME_WIDTH}}{'median':>10}{'ratio':>8}{'peak memory':>14}"
-            lines += ["", heading.rstrip(), "-" * len(heading)]
-            for row in section.rows:
-                lines += _row(row)
-            lines += [f"  {note}" for note in section.notes]
-        lines += ["", "Goals", *(f"  {goal}" for goal in self.goals)]
-        return "\n".join(lines) + "\n"
+    def heading(self) -> str:
+        """Return the first line."""
+        return f"Airlock bench, {self.at}, {self.machine}"
+
+    def ending(self) -> str:
+        """Return all goals."""
+        return "\n".join(["", "Goals", *(f"  {goal}" for goal in self.goals)])
 
     def as_json(self) -> dict[str, Any]:
         """Return everything, for programs."""
