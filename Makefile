@@ -65,6 +65,10 @@ check: $(VENV)/.ready ## ruff, mypy --strict, import contracts, architecture tes
 	$(VENV)/bin/lint-imports
 	$(PY) -m pytest -q tests/architecture
 
+.PHONY: sabotage
+sabotage: $(VENV)/.ready ## switch off each step of docs/verification.md in turn; a test must notice each
+	@$(PY) scripts/sabotage.py
+
 .PHONY: lock
 lock: ## make requirements/*.txt again from pyproject.toml
 	@scripts/lock.sh

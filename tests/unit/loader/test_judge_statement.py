@@ -14,8 +14,8 @@ from loader.errors import FormatError, OciError
 from loader.model.bundle import BundleStatement
 from loader.policy.facts import Judgement
 from tests.fakes import images
-from tests.fakes.content import Json
-from tests.fakes.sigworld import ca
+from tests.fakes.content import Json, digest_of
+from tests.fakes.sigworld import ca, statements
 from tests.fakes.sigworld.identity import Identity, workflow
 from tests.fakes.sigworld.world import World
 from tests.unit.loader.policy.judging import CREATED, NAME, entry_of
@@ -175,8 +175,24 @@ def _white_space(scene: Scene, statement: BundleStatement) -> bytes:
     return encoded(bundle)
 
 
+def _attestation(scene: Scene, statement: BundleStatement) -> bytes:
+    """Genuine, by the right key, about exactly these bytes: it says something, approves nothing."""
+    said = statements.statement(
+        digest_of(statement.raw), statements.SLSA_V1, statements.slsa_v1(), name="airlock.json"
+    )
+    return encoded(scene.world.sign_statement(said, scene.packer, log="none").bundle())
+
+
+def _older(scene: Scene, statement: BundleStatement) -> bytes:
+    return encoded(scene.world.sign(statement.raw, scene.packer, log="none").bundle("0.2"))
+
+
 @pytest.mark.parametrize(
-    "make", [_dsse, _base64url, _white_space, lambda *_: b"", lambda *_: b"{}"]
+    "make",
+    [
+        *(_dsse, _base64url, _white_space, _attestation, _older),
+        *(lambda *_: b"", lambda *_: b"{}"),
+    ],
 )
 def test_a020_another_form_of_signature(
     scene: Scene, make: Callable[[Scene, BundleStatement], bytes]

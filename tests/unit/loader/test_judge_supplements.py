@@ -267,6 +267,19 @@ def test_a_proof_never_stands_in_for_a_promise(stage: Stage) -> None:
         assert (refusal.code, "promise" in refusal.found) == ("signature.unverified", True)
 
 
+def test_a_proof_is_added_to_promises_alone(tmp_path: Path) -> None:
+    """What its format refuses for want of a proof is not mended by somebody else's."""
+    scene = Scene(tmp_path)
+    signed = scene.world.sign_image(scene.image.digest, scene.release)
+    raw = encoded(signed.bundle(promise=False, proof=False))
+    attach.attach_bundle(scene.image, raw)
+    stage = Stage(scene, signed)  # type: ignore[arg-type]
+    item = stage.item(written(supplement(stage.logged, raw)), subject=raw)
+    for policy in (PROMISED, PROVEN):
+        refusal = scene.refused(policy, stage.entry(item))
+        assert (refusal.code, "proof" in refusal.found) == ("signature.unverified", True)
+
+
 def test_what_brought_its_own_proof_takes_no_other(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     signed = scene.world.sign_image(scene.image.digest, scene.release)
