@@ -12,11 +12,12 @@ import json
 import os
 import platform
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -47,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # As soon as it is known: all of it takes a long time.
     show = _nothing if arguments.json else _print
     show(results.heading())
+    # Whoever ends it also wants its daemons and gigabytes gone.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     try:
         with Spawner(FOLDER) as spawner:
             bench = Bench(
@@ -97,6 +101,10 @@ def _machine() -> str:
 
 def _print(text: str) -> None:
     print(text, flush=True)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _nothing(_: str) -> None:
