@@ -32,7 +32,6 @@ CLIENT_PATH: Final = ":".join(str(folder) for folder in CLIENT_FOLDERS)
 _INHERITED: Final = (
     "HOME",
     "LOGNAME",
-    "TMPDIR",
     "TZ",
     "USER",
     "XDG_CONFIG_HOME",
@@ -122,6 +121,30 @@ def check_socket(path: Path, *, name: str) -> Path:
     return path
 
 
+def temporary_folder(environment: Mapping[str, str]) -> Path | None:
+    """Return TMPDIR, if nobody but root and this user can put anything in place of what is in it.
+
+    What a runtime imports passes through files there: in a folder of another user, or below one,
+    that user could swap them (CASES A181).
+    """
+    path = Path(environment.get("TMPDIR") or "")
+    if not path.is_absolute():
+        return None
+    try:
+        resolved = path.resolve(strict=True)
+        safe = all(_is_ours_alone(folder) for folder in (resolved, *resolved.parents))
+    except OSError:
+        return None
+    return resolved if safe else None
+
+
+def _is_ours_alone(folder: Path) -> bool:
+    """Tell whether others can neither rename nor replace what is ours in a folder."""
+    status = folder.stat()
+    shared = status.st_mode & _OTHERS_MAY_WRITE and not status.st_mode & stat.S_ISVTX
+    return stat.S_ISDIR(status.st_mode) and status.st_uid in {0, os.geteuid()} and not shared
+
+
 def clean_environment(environment: Mapping[str, str], *further: str) -> dict[str, str]:
     """Return what a client inherits.
 
@@ -129,6 +152,9 @@ def clean_environment(environment: Mapping[str, str], *further: str) -> dict[str
     there under another name; the client gets back what was there.
     """
     kept = {name: environment[name] for name in (*_INHERITED, *further) if name in environment}
+    temporary = temporary_folder(environment)
+    if temporary is not None:
+        kept["TMPDIR"] = str(temporary)
     kept["PATH"] = CLIENT_PATH
     kept["LC_ALL"] = "C"
     if environment.get("LD_LIBRARY_PATH_ORIG"):

@@ -46,6 +46,9 @@ STDERR_SHOWN_LENGTH: Final = 400
 _SYNC_SIZE: Final = 16
 _HEAD_SIZE_MAX: Final = 4 * KIB
 _STDOUT_SIZE_MAX: Final = 16 * MIB
+TEMPORARY: Final = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - for a folder of our own
+"""Where the private folder goes, unless the client has a TMPDIR that was looked at. Never the
+working directory, which is often the medium."""
 _PIPE_SIZE: Final = 1 * MIB
 """Bytes the kernel holds for us: fewer switches between us and a daemon's client on two cores."""
 
@@ -95,7 +98,7 @@ class Launcher:
             RuntimeLoadError: no process or folder can be made.
         """
         try:
-            folder = Path(tempfile.mkdtemp(prefix="airlock-launcher-"))
+            folder = Path(tempfile.mkdtemp(prefix="airlock-launcher-", dir=_place(client)))
             leftovers: tuple[Path, ...] = (folder,)
             if client.scratch is not None:
                 # A killed podman leaves what it had of the stream; here it is found and removed.
@@ -300,3 +303,9 @@ def _shown_end(raw: bytes) -> str:
     if len(text) > STDERR_SHOWN_LENGTH:
         text = "..." + text[-STDERR_SHOWN_LENGTH:]
     return shown(text, limit=2 * STDERR_SHOWN_LENGTH)
+
+
+def _place(client: Client) -> str:
+    """Return where the private folder goes; see `clients.temporary_folder`."""
+    chosen = client.environment.get("TMPDIR")
+    return chosen or str(next((p for p in TEMPORARY if os.access(p, os.W_OK)), TEMPORARY[0]))

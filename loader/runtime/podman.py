@@ -18,7 +18,12 @@ from loader.runtime.archive import podman_archive
 from loader.runtime.asking import ANSWER_SIZE_MAX, LOAD_SECONDS, Asker, put_back_unless_done
 from loader.runtime.base import Receipt, Undo, only_platform, settle_name
 from loader.runtime.calls import Call, Client, Operand
-from loader.runtime.clients import check_client, clean_environment, find_client
+from loader.runtime.clients import (
+    check_client,
+    clean_environment,
+    find_client,
+    temporary_folder,
+)
 from loader.runtime.launcher import Launcher
 
 if TYPE_CHECKING:
@@ -66,7 +71,7 @@ def podman_client(environment: Mapping[str, str], *, client: Path | None = None)
         prefix=("--remote=false",),
         environment=clean_environment(environment, "CONTAINERS_STORAGE_CONF", "CONTAINERS_CONF"),
         calls=_CALLS,
-        scratch=Path(environment.get("TMPDIR") or _SCRATCH),
+        scratch=temporary_folder(environment) or Path(_SCRATCH),
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from loader.errors import InternalError, RuntimeAbsentError, RuntimeLoadError
 from loader.runtime import launched
+from loader.runtime import launcher as launcher_module
 from loader.runtime.calls import Call, Client, Operand
 from loader.runtime.launcher import Launcher
 from loader.runtime.pipes import PipeClosedError, PipeStalledError, read_frame, write_frame
@@ -32,7 +33,7 @@ def says(script: str, *, seconds: int = 60, stdin: bool = False, size: int = 1 <
 
 @pytest.fixture(autouse=True)
 def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(launcher_module, "TEMPORARY", (tmp_path,))
     yield tmp_path
     assert not list(tmp_path.glob("airlock-launcher-*")), "the private folder is left behind"
 
@@ -270,11 +271,11 @@ def test_killed_loader_takes_client_and_folder_along(private: Path) -> None:
     pid_file = private / "pid"
     program = textwrap.dedent(
         f"""
-        import tempfile
         from pathlib import Path
+        from loader.runtime import launcher
         from loader.runtime.calls import Call, Client
         from loader.runtime.launcher import Launcher
-        tempfile.tempdir = {str(private)!r}
+        launcher.TEMPORARY = (Path({str(private)!r}),)
         script = "echo $$ > {pid_file}; cat > /dev/null; sleep 300"
         client = Client(name="sh", path=Path("/bin/sh"), prefix=("-c",), environment={{}},
                         calls={{"go": Call(arguments=(script,), stdin=True)}})
