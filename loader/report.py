@@ -136,8 +136,8 @@ def _image(
         yield from _refused("name", name.problem)
     for claim in image.claims:
         yield from _claim(claim)
-    if explain:
-        for one in image.considered:
+    for one in image.considered:
+        if explain or one.piece.store == "supplement":  # listed only where it does not hold
             yield from _considered(one)
     receipt = receipts.get(name.reference.tagged)
     if receipt is not None:

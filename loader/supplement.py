@@ -83,7 +83,7 @@ class Supplements:
             MissingError, DigestError: the bundle promises a supplement and does not hold it.
         """
         added: dict[tuple[bytes, int], tuple[EvidenceEntry, Supplement]] = {}
-        bare = {(one.log_id, one.log_index): one for one in entries_of(evidence) if is_bare(one)}
+        bare = {(one.log_id, one.log_index) for one in bare_promises(evidence)}
         for item in self._by_subject.get(blob, ()):
             try:
                 supplement = self._read(item)
@@ -163,24 +163,30 @@ class Supplements:
         return supplement
 
 
-def entries_of(evidence: SignedEvidence) -> tuple[LogEntry, ...]:
-    """Return the log entries that a piece of evidence came with."""
+def bare_promises(evidence: SignedEvidence) -> tuple[LogEntry, ...]:
+    """Return the entries that carry only a promise, where the format is content with that.
+
+    A bundle of v0.2 or later must bring its proof: one that does not is refused, and not mended.
+    """
+    if isinstance(evidence, SigstoreBundle) and evidence.version != "0.1":
+        return ()
+    return tuple(
+        entry for entry in _entries(evidence) if entry.promise is not None and entry.proof is None
+    )
+
+
+def _entries(evidence: SignedEvidence) -> tuple[LogEntry, ...]:
     if isinstance(evidence, SigstoreBundle):
         return evidence.entries
     return () if evidence.attached.entry is None else (evidence.attached.entry,)
 
 
-def is_bare(entry: LogEntry) -> bool:
-    """Tell whether an entry carries only a promise."""
-    return entry.promise is not None and entry.proof is None
-
-
 def _with(evidence: SignedEvidence, proofs: dict[tuple[bytes, int], Supplement]) -> SignedEvidence:
     entries = tuple(
         replace(entry, proof=proofs[place].proof)
-        if (place := (entry.log_id, entry.log_index)) in proofs and is_bare(entry)
+        if (place := (entry.log_id, entry.log_index)) in proofs
         else entry
-        for entry in entries_of(evidence)
+        for entry in _entries(evidence)
     )
     match evidence:
         case SigstoreBundle():

@@ -91,7 +91,7 @@ class RekorClient:
         with self._lock:
             self._answered.add(base)
         try:
-            return _parse(raw, where=place_of(url))
+            return parse_answer(raw, where=place_of(url))
         except FormatError as e:
             raise RemoteLogError(
                 f"not an answer about a log's entry: {e.message}",
@@ -122,7 +122,12 @@ def _refused(answer: Answer) -> RemoteError:
     return RemoteProtocolError("the log gives no answer", where=place, found=f"status {status}")
 
 
-def _parse(raw: bytes, *, where: str) -> LogAnswer:
+def parse_answer(raw: bytes, *, where: str) -> LogAnswer:
+    """Return what a log's answer to `logIndex=` says: one entry, with its proof.
+
+    Raises:
+        FormatError: it says something else.
+    """
     document = strictjson.parse_object(raw, what="a log's answer", size_max=ANSWER_SIZE_MAX)
     if len(document) != 1:
         raise FormatError("not one entry", where=where, found=f"{len(document)} entries")

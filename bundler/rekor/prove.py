@@ -24,7 +24,7 @@ from loader.model.bundle import EvidenceEntry, ImageEntry
 from loader.model.descriptor import Descriptor
 from loader.model.entry import LogEntry
 from loader.model.supplement import MEDIA_TYPE, Supplement
-from loader.supplement import entries_of, is_bare
+from loader.supplement import bare_promises
 from loader.trust.store import TrustStore
 from loader.trust.trusted_root import Log, TrustedRoot
 from loader.verify.log import verify_entry
@@ -134,9 +134,9 @@ def _promises(image: ImageEntry, store: ContentStore, logs: tuple[Log, ...]) -> 
     for found in evidence_of(image, graph, store):
         if found.blob is None or isinstance(found.evidence, Broken | Unsigned):
             continue
-        for entry in entries_of(found.evidence):
+        for entry in bare_promises(found.evidence):
             known = tuple(log for log in logs if log.log_id == entry.log_id)
-            if not is_bare(entry) or not known:
+            if not known:
                 continue
             try:
                 verify_entry(entry, known, need="promise")

@@ -17,6 +17,7 @@ from loader.model.bundle import EvidenceEntry, ImageEntry
 from loader.model.descriptor import Descriptor
 from loader.model.supplement import Supplement
 from loader.policy.facts import Considered
+from loader.report import _image
 from loader.supplement import Supplements
 from tests.fakes import attach, images
 from tests.fakes.sigworld import statements
@@ -288,6 +289,28 @@ def test_what_brought_its_own_proof_takes_no_other(tmp_path: Path) -> None:
     stage = Stage(scene, signed)  # type: ignore[arg-type]
     item = stage.item(written(supplement(stage.logged, raw)), subject=raw)
     assert codes(stage.failing(item)) == ["signature.supplement"]
+
+
+@pytest.mark.parametrize("version", ["0.2", "0.3"])
+def test_a_bundle_that_must_bring_its_proof_is_not_mended(tmp_path: Path, version: str) -> None:
+    scene = Scene(tmp_path)
+    signed = scene.world.sign_image(scene.image.digest, scene.release)
+    raw = encoded(signed.bundle(version, proof=False))
+    attach.attach_bundle(scene.image, raw)
+    stage = Stage(scene, signed)  # type: ignore[arg-type]
+    item = stage.item(written(supplement(stage.logged, raw)), subject=raw)
+    refusal = scene.refused(PROMISED, stage.entry(item))
+    assert (refusal.code, "without an inclusion proof" in refusal.found) == (
+        "signature.unverified",
+        True,
+    )
+
+
+def test_a_supplement_that_fails_is_in_the_short_report_too(stage: Stage) -> None:
+    item = stage.item(written(_forged(stage)))
+    judgement = stage.scene.run(PROMISED, stage.entry(item))
+    lines = list(_image(judgement.images[0], None, {}, explain=False))  # type: ignore[arg-type]
+    assert any("(supplement " in line and "did not sign" in line for line in lines), lines
 
 
 def test_a_supplement_speaks_for_nobody(stage: Stage) -> None:
