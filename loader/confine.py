@@ -18,6 +18,7 @@ import os
 import platform
 import stat
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -148,19 +149,45 @@ def _leave_network(libc: ctypes.CDLL) -> tuple[str, ...]:
     if os.geteuid() == 0:
         # Not with a user namespace: root would lose its rights over files of other users.
         return ("network namespace",) if libc.unshare(_CLONE_NEWNET) == 0 else ()
-    user, group = os.geteuid(), os.getegid()
-    if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
+    # Tried in a child first: Ubuntu since 23.10 grants the namespace and then no user in it, and
+    # from there is no way back to who we were. The filter alone cuts us off as well.
+    if not _tried(lambda: _enter_own_namespaces(libc)):
         return ()
     try:
-        # The same names inside as outside: files keep their owner.
-        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-        Path("/proc/self/uid_map").write_text(f"{user} {user} 1", encoding="ascii")
-        Path("/proc/self/gid_map").write_text(f"{group} {group} 1", encoding="ascii")
+        _enter_own_namespaces(libc)
     except OSError as e:
         raise ConfinementError(
             "the loader's own user namespace could not be set up", found=str(e.strerror)
         ) from e
     return ("network namespace (in a user namespace)",)
+
+
+def _enter_own_namespaces(libc: ctypes.CDLL) -> None:
+    """Move into a user namespace with an empty network.
+
+    Raises:
+        OSError: it is not allowed; what is left of this process's identity is not known.
+    """
+    user, group = os.geteuid(), os.getegid()
+    if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), _last_error())
+    # The same names inside as outside: files keep their owner.
+    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+    Path("/proc/self/uid_map").write_text(f"{user} {user} 1", encoding="ascii")
+    Path("/proc/self/gid_map").write_text(f"{group} {group} 1", encoding="ascii")
+
+
+def _tried(step: Callable[[], None]) -> bool:
+    """Tell whether a step succeeds in a child, which ends with it."""
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            step()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def _install_filter(libc: ctypes.CDLL, architecture: _Architecture) -> None:

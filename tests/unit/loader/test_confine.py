@@ -15,15 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.presence import ROOT
+from tests.presence import ROOT, missing
 
 NOBODY = 65534
 
 
-def run(code: str, *, user: int | None = None, **keyword: object) -> dict[str, object]:
+def run(
+    code: str, *, user: int | None = None, python: str = "", **keyword: object
+) -> dict[str, object]:
     """Run code behind `cut_off()`; it fills `found`."""
     # Nobody may look neither into a root's Python nor into a checkout that root made.
-    python = sys.executable if user is None else "/usr/bin/python3"
+    python = python or (sys.executable if user is None else "/usr/bin/python3")
     with readable_loader() as folder:
         return _run(code, python, folder, user=user, **keyword)
 
@@ -101,6 +103,35 @@ def test_it_holds_without_root_and_keeps_the_owner_of_files() -> None:
     )
     assert found["AF_INET"] == 1
     assert found["user"] == found["owner"] == NOBODY
+
+
+@pytest.mark.skipif(missing("netns") is not None, reason="needs unprivileged user namespaces")
+@pytest.mark.may_skip("needs unprivileged user namespaces")
+def test_a_namespace_that_nobody_may_map_users_into_is_done_without() -> None:
+    """As on Ubuntu since 23.10: unshare() succeeds, and writing uid_map does not."""
+    found = run(
+        f"""
+    import os, subprocess
+    if "INSIDE" not in os.environ:
+        # A /proc that cannot be written fails at the same place.
+        script = 'mount --bind /proc /proc && mount -o remount,ro,bind /proc && exec "$@"'
+        os.environ["INSIDE"] = "1"
+        outer = ["unshare", "-rm", "sh", "-ec", script, "sh"]
+        if os.geteuid() == 0:
+            outer = ["unshare", "-m", "sh", "-ec", script, "sh", "setpriv", "--reuid={NOBODY}",
+                     "--regid={NOBODY}", "--clear-groups"]
+        else:
+            outer += ["unshare", "--user", f"--map-user={{os.geteuid()}}"]
+        os.execvp(outer[0], [*outer, *open("/proc/self/cmdline").read().split(chr(0))[:-1]])
+    found["before"] = os.geteuid()
+    """
+        + TRY_FAMILIES
+        + "    found['after'] = os.geteuid()\n",
+        python="/usr/bin/python3",
+    )
+    assert found["after"] == found["before"] != 0
+    assert found["AF_INET"] == 1
+    assert found["how"] == ["seccomp: sockets are AF_UNIX only", "no new privileges"]
 
 
 def test_children_cannot_leave_either() -> None:
