@@ -9,6 +9,8 @@ PY := $(VENV)/bin/python
 CODE := loader bundler tests scripts
 # What `make test` asks of this machine: nothing, or `all` (a missing engine is then a failure).
 REQUIRE ?=
+# How long `make fuzz` runs.
+FUZZ_SECONDS = $(if $(filter command line environment,$(origin SECONDS)),$(SECONDS),60)
 PYTEST_ARGS ?=
 
 .PHONY: help
@@ -52,6 +54,17 @@ engines: ## install the real engines and tools that tests compare with (root on 
 .PHONY: frozen
 frozen: .cache/frozen-venv/.locked ## the loader as one self-contained folder, packed: dist/airlock-loader-*.tar.gz
 	@.cache/frozen-venv/bin/python scripts/freeze.py
+
+.cache/fuzz-venv/.locked: requirements/fuzz.txt scripts/make-venv.sh
+	@scripts/make-venv.sh .cache/fuzz-venv requirements/fuzz.txt
+	@touch $@
+
+# Each door for a third of the time; new inputs stay in .cache/fuzz, and so does what crashed.
+.PHONY: fuzz
+fuzz: .cache/fuzz-venv/.locked ## any bytes at the doors for bundles, checkpoints, certificates (SECONDS=60)
+	@for door in bundle checkpoint certificate; do \
+		.cache/fuzz-venv/bin/python tests/fuzz/fuzz.py $$door .cache/fuzz/$$door \
+			-max_total_time=$$(( $(FUZZ_SECONDS) / 3 )) || exit 1; done
 
 .PHONY: bench
 bench: $(VENV)/.ready ## time and memory against the peers, side by side, as ratios

@@ -1,0 +1,146 @@
+"""The doors that a fuzzer knocks at: any bytes give a value or one of our refusals, nothing else.
+
+Each door goes on with what it lets in, as verification would: a bundle is judged, a checkpoint is
+compared with its log, a certificate's names, promises and path are read. What is then accepted must
+be something that was genuinely signed: otherwise the fuzzer has found a forgery, which is a crash.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
+
+from loader.digest import Digest
+from loader.errors import RefusedError
+from loader.model.checkpoint import Checkpoint
+from loader.model.sigstore_bundle import SigstoreBundle
+from loader.trust.keys import PublicKey
+from loader.trust.trusted_root import TrustedRoot
+from loader.verify.certificate import Leaf, verify_path
+from loader.verify.identity import read_signer
+from loader.verify.note import verify_checkpoint
+from loader.verify.sct import verify_scts
+from loader.verify.sigstore import Material, verify_evidence
+from tests.presence import SHARED
+
+FIXTURES = SHARED / "fixtures"
+CERTIFICATE_SIZE_MAX = 64 << 10
+
+
+class ForgeryError(AssertionError):
+    """Something was accepted that nobody signed."""
+
+
+@cache
+def root() -> TrustedRoot:
+    path = FIXTURES / "trust" / "trusted_root.json"
+    return TrustedRoot.parse(path.read_bytes(), name="fixtures")
+
+
+@cache
+def _materials() -> tuple[Material, ...]:
+    key = PublicKey.parse((FIXTURES / "keys" / "acme.pub").read_bytes(), name="acme")
+    return Material(trusted_root=root()), Material(trusted_root=root(), key=key)
+
+
+@cache
+def _bundles() -> tuple[bytes, ...]:
+    return tuple(p.read_bytes() for p in sorted((FIXTURES / "blobs").glob("*.sigstore.json")))
+
+
+@cache
+def _signed() -> frozenset[Digest]:
+    """What the seeds are genuinely about."""
+    digests: set[Digest] = set()
+    for raw in _bundles():
+        for material in _materials():
+            try:
+                signed = verify_evidence(SigstoreBundle.parse(raw, where="seed"), material)
+            except RefusedError:
+                continue
+            digests |= signed.value.subjects
+    return frozenset(digests)
+
+
+def bundle(raw: bytes) -> None:
+    parsed = SigstoreBundle.parse(raw, where="fuzz")
+    for material in _materials():
+        try:
+            signed = verify_evidence(parsed, material).value
+        except RefusedError:
+            continue
+        if not signed.subjects <= _signed():
+            raise ForgeryError(sorted(signed.subjects))
+
+
+def checkpoint(raw: bytes) -> None:
+    parsed = Checkpoint.parse(raw.decode("utf-8", errors="replace"), where="fuzz")
+    for log in root().logs:
+        try:
+            verify_checkpoint(parsed, log)
+        except RefusedError:
+            continue
+        if (parsed.size, parsed.root_hash) not in _heads():
+            raise ForgeryError(parsed)
+
+
+@cache
+def _heads() -> frozenset[tuple[int, bytes]]:
+    notes = (Checkpoint.parse(raw.decode(), where="seed") for raw in seeds("checkpoint"))
+    return frozenset((note.size, note.root_hash) for note in notes)
+
+
+def certificate(raw: bytes) -> None:
+    leaf = Leaf.parse(raw, size_max=CERTIFICATE_SIZE_MAX)
+    with suppress(RefusedError):
+        read_signer(leaf)
+    try:
+        at = leaf.certificate.not_valid_before_utc
+    except ValueError:
+        return
+    issuer = verify_path(leaf, root().certificate_authorities, untrusted=(), times=(at,))
+    verify_scts(leaf, issuer, root().ct_logs)
+    if leaf.certificate.tbs_certificate_bytes not in _issued():
+        raise ForgeryError(leaf.certificate)
+
+
+@cache
+def _issued() -> frozenset[bytes]:
+    leaves = (Leaf.parse(raw, size_max=CERTIFICATE_SIZE_MAX) for raw in seeds("certificate"))
+    return frozenset(leaf.certificate.tbs_certificate_bytes for leaf in leaves)
+
+
+DOORS: dict[str, Callable[[bytes], None]] = {
+    "bundle": bundle,
+    "checkpoint": checkpoint,
+    "certificate": certificate,
+}
+
+
+def knock(door: str, raw: bytes) -> None:
+    """Any bytes: a value, or a refusal. Whatever else is raised is a bug."""
+    try:
+        DOORS[door](raw)
+    except RefusedError:
+        return
+
+
+def seeds(door: str) -> Iterator[bytes]:
+    """Real input of one door, taken from what real tools made."""
+    for raw in _bundles():
+        document = json.loads(raw)
+        material = document["verificationMaterial"]
+        match door:
+            case "bundle":
+                yield raw
+            case "checkpoint":
+                for entry in material.get("tlogEntries", ()):
+                    note = entry.get("inclusionProof", {}).get("checkpoint", {}).get("envelope")
+                    if note:
+                        yield note.encode()
+            case _:
+                if "certificate" in material:
+                    yield b64decode(material["certificate"]["rawBytes"])
