@@ -68,8 +68,8 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
             statement = _statement(order, images, trust, store, created=judgement.reference_time)
             signatures = _signatures(statement, signers)
             judgement = far_side.judge(statement, signatures, store, now=order.now)
+        layers.begin()  # they arrive while somebody else looks at the evidence
         opinion = second_opinion(judgement, store, far_side.trust)
-        layers.begin()
         size = _write(order, statement, signatures, layers, meter)
     _write_lock(order.lock, statement, store)
     return Packed(

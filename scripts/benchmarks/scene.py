@@ -125,7 +125,7 @@ class Scene:
         return [
             "airlock", "pack", self.reference(tag), "--plain-http", self.registry,
             "--policy", str(self.anchors / policy), "--channel", "bench", "--sequence", "1",
-            "--sign-key", str(self.anchors / "packer.key"),
+            "--sign-key", str(self.anchors / "packer.key"), "--no-log-proofs",
             "--output", str(output), "--cache", str(cache),
         ]  # fmt: skip
 

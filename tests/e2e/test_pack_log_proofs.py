@@ -21,6 +21,7 @@ bench = test_pack_line.bench
 @pytest.fixture
 def log(bench: Bench) -> Iterator[FakeRekor]:
     bench.world.rekor1.grow(5)
+    bench.log_proofs = True
     with FakeRekor(bench.world.rekor1) as log:
         yield log
 

@@ -32,7 +32,7 @@ def keyless(bench: Bench) -> None:
 
 def test_it_agrees_and_that_is_said(bench: Bench) -> None:
     keyless(bench)
-    done = bench.pack(bench.reference, "--no-log-proofs", "--json")
+    done = bench.pack(bench.reference, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["second_opinion"] == {"agreed": 1, "cannot_judge": {}}
 
@@ -40,7 +40,7 @@ def test_it_agrees_and_that_is_said(bench: Bench) -> None:
 def test_it_needs_no_home_and_no_network(bench: Bench) -> None:
     """It gets the trusted root that we judged by; it never looks for one of its own."""
     keyless(bench)
-    done = bench.pack(bench.reference, "--no-log-proofs", environment={"HOME": "/nonexistent"})
+    done = bench.pack(bench.reference, environment={"HOME": "/nonexistent"})
     assert done.returncode == 0, done.stderr
     assert "second opinion (sigstore-python): 1 agreed" in done.stdout
     assert not (bench.folder / ".local").exists()
@@ -48,9 +48,7 @@ def test_it_needs_no_home_and_no_network(bench: Bench) -> None:
 
 
 def test_where_there_is_nothing_to_ask_it_is_not_even_loaded(bench: Bench) -> None:
-    done = bench.pack(
-        bench.reference, "--no-log-proofs", environment={"PYTHONPROFILEIMPORTTIME": "1"}
-    )
+    done = bench.pack(bench.reference, environment={"PYTHONPROFILEIMPORTTIME": "1"})
     assert done.returncode == 0, done.stderr
     assert "0 agreed, 1 it cannot judge: it knows no cosign annotations" in done.stdout
     assert "bundler.second_opinion" in done.stderr, "the list of what was imported"
