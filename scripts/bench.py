@@ -30,7 +30,7 @@ from scripts.benchmarks.table import Results  # noqa: E402
 from tests import engines, presence  # noqa: E402
 
 FOLDER: Final = ROOT / ".cache" / "bench"
-PARTS: Final = ("pack", "load", "memory", "refuse", "start")
+PARTS: Final = ("pack", "load", "memory", "refuse", "start", "judge")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

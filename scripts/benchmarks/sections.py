@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from scripts.benchmarks.judging import judging
 from scripts.benchmarks.loading import loading
 from scripts.benchmarks.memory import memory
 from scripts.benchmarks.packing import packing
@@ -18,6 +19,8 @@ def measure(bench: Bench, parts: Collection[str]) -> Iterator[Section]:
     """Measure the parts that are asked for; those that need the image share it."""
     if "start" in parts:
         yield starting(bench)
+    if "judge" in parts:
+        yield judging(bench)
     if "memory" in parts:
         yield memory(bench)
     if not {"pack", "load", "refuse"} & set(parts):
