@@ -90,6 +90,9 @@ def _settle_standard_files() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
             closed.append(fd)
+    if 2 in closed:  # noqa: PLR2004
+        # Python has none then, and would print to standard output, behind the verdict.
+        sys.stderr = os.fdopen(2, "w", closefd=False)
     if 1 in closed:
         raise OutputError("standard output is closed", expected="somewhere to write the verdict")
 

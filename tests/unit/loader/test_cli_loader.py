@@ -125,6 +125,15 @@ def test_closed_files_are_not_taken_by_what_is_opened_next(tmp_path: Path) -> No
     assert json.loads(done.stdout)["schema"] == "airlock-doctor/1"
 
 
+def test_errors_that_nobody_hears_do_not_follow_the_verdict(tmp_path: Path) -> None:
+    command = f"exec {sys.executable} -m loader --root {tmp_path} verify nowhere --json 2>&-"
+    done = subprocess.run(
+        ["bash", "-c", command], stdout=subprocess.PIPE, text=True, check=False, env=ENVIRONMENT
+    )
+    assert done.returncode == 20
+    assert json.loads(done.stdout)["code"] == "io.input"
+
+
 @pytest.mark.parametrize("sink", ["/dev/full", "|true"])
 def test_a_verdict_that_nobody_got_is_no_success(sink: str, tmp_path: Path) -> None:
     command = f"{sys.executable} -m loader --root {tmp_path} doctor"
