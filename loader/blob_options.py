@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from loader.policy.toml import TomlValue
 
+HELP: Final = "verify a file and a Sigstore bundle about it"
 _TEXTS: Final = (
     ("certificate-identity", "TEXT", "whom the certificate names, exactly"),
     ("certificate-identity-regexp", "RE2", "the same as a pattern that matches the whole of it"),

@@ -167,9 +167,7 @@ def _parser() -> argparse.ArgumentParser:
         help="verify one Sigstore bundle: the protocol of sigstore-conformance",
     )
 
-    blob = verbs.add_parser(
-        "verify-blob", allow_abbrev=False, help="verify a file and a Sigstore bundle about it"
-    )
+    blob = verbs.add_parser("verify-blob", allow_abbrev=False, help=blob_options.HELP)
     blob_options.declare(blob, _path)
     blob.set_defaults(run=_verify_blob)
 

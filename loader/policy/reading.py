@@ -103,7 +103,7 @@ LATER_TABLES: Final = {
 }
 _LATER_ANCHORS: Final = {
     name: f"this version does not know anchors of the kind {name!r} yet"
-    for name in ("tuf-root", "certificate", "notary-root")
+    for name in ("tuf-root", "notary-root")
 } | {"max-staleness": "this version does not judge max-staleness yet"}
 
 
@@ -415,13 +415,22 @@ def read_anchors(table: Table) -> tuple[AnchorFile, ...]:
                 where=table.at(shown(name)),
                 expected=_ANCHOR_NAME.pattern,
             )
-        item.only(("trusted-root", "key"), elsewhere=_LATER_ANCHORS)
+        item.only(("trusted-root", "key", "certificate"), elsewhere=_LATER_ANCHORS)
         kinds: list[AnchorKind] = [kind for kind in ("trusted-root", "key") if item.has(kind)]
         if len(kinds) != 1:
             raise PolicyFileError(
                 "an anchor is exactly one thing",
                 where=item.path,
                 expected="`trusted-root` or `key`",
+                hint="a private authority's certificates are dated by the logs and timestamp "
+                "authorities of a trusted root: name both"
+                if item.has("certificate")
+                else "",
             )
-        anchors.append(AnchorFile(name=name, kind=kinds[0], file=item.text(kinds[0])))
+        certificate = item.optional_text("certificate") or ""
+        if certificate and kinds[0] != "trusted-root":
+            raise PolicyFileError("a key has no authority above it", where=item.at("certificate"))
+        anchors.append(
+            AnchorFile(name=name, kind=kinds[0], file=item.text(kinds[0]), certificate=certificate)
+        )
     return tuple(anchors)

@@ -142,7 +142,8 @@ def who_of(signed: Signed) -> Who:
         case CertificateSigner(san=san, issuer=issuer):
             return Who(
                 distinct=f"identity:{issuer}\n{san}",
-                words=f"{shown(san)[1:-1]} (issuer {shown(issuer)[1:-1]})",
+                words=f"{shown(san)[1:-1]} "
+                + (f"(issuer {shown(issuer)[1:-1]})" if issuer else "(no issuer named)"),
             )
         case _:
             assert_never(signed.signer)

@@ -17,6 +17,8 @@ class AnchorFile:
     name: str
     kind: AnchorKind
     file: str
+    certificate: str = ""
+    """File of a private authority's certificates, which take the place of the trusted root's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

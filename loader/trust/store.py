@@ -12,7 +12,7 @@ import difflib
 import os
 import stat
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -21,7 +21,7 @@ from loader.errors import AirlockError, AnchorFileError, TrustRootError, shown
 from loader.limits import DEFAULT_LIMITS
 from loader.trust.anchors import KEY_ENDINGS, AnchorKind
 from loader.trust.keys import PublicKey
-from loader.trust.trusted_root import TrustedRoot
+from loader.trust.trusted_root import Authority, TrustedRoot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,7 +160,27 @@ class _Reader:
                 expected=e.expected,
                 found=e.found,
             ) from e
+        described = self.files.get(use.name)
+        if described is not None and described.certificate and isinstance(value, TrustedRoot):
+            value, raw = self._with_authority(value, described)
         return Anchor(name=use.name, value=value, file_digest=Digest.of(raw), origin=str(path))
+
+    def _with_authority(
+        self, root: TrustedRoot, described: AnchorFile
+    ) -> tuple[TrustedRoot, bytes]:
+        """Return a root in which a private authority stands alone, and the authority's file."""
+        path = self.policy_directory / described.certificate
+        raw = _read(path, size_max=self.limits.trusted_root_size_max)
+        try:
+            authority = Authority.parse_pem(raw, name=described.name, limits=self.limits)
+        except AirlockError as e:
+            raise AnchorFileError(
+                f"the certificate of {described.name!r} cannot be understood: {e.message}",
+                where=str(path),
+                expected=e.expected,
+                found=e.found,
+            ) from e
+        return replace(root, certificate_authorities=(authority,), ct_logs=()), raw
 
     def _path(self, use: AnchorUse) -> Path:
         described = self.files.get(use.name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -24,8 +25,9 @@ from loader.errors import (
 from loader.limits import DEFAULT_LIMITS
 from loader.model import strictjson
 from loader.model.fields import Fields
+from loader.model.pem import CERTIFICATE, decode_blocks
 from loader.trust.keys import PublicKey
-from loader.trust.validity import Validity
+from loader.trust.validity import ALWAYS, Validity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +74,26 @@ class Authority:
     name: str
     chain: tuple[x509.Certificate, ...]
     valid_for: Validity
+
+    @classmethod
+    def parse_pem(cls, raw: bytes, *, name: str, limits: Limits = DEFAULT_LIMITS) -> Authority:
+        """Return the private authority that a file of certificates writes, the anchor last.
+
+        Raises:
+            JsonFieldError: not PEM, not certificates, or not one path from first to last.
+        """
+        blocks = decode_blocks(raw, where=name, count_max=limits.certificate_chain_count_max)
+        if any(block.label != CERTIFICATE for block in blocks):
+            raise JsonFieldError("not certificates in PEM", where=name, expected=CERTIFICATE)
+        chain = tuple(_load(block.der, where=name) for block in blocks)
+        for below, above in pairwise(chain):
+            if below.issuer != above.subject:
+                raise JsonFieldError(
+                    "certificates that are not one path",
+                    where=name,
+                    expected="each followed by its issuer, the one that is trusted last",
+                )
+        return cls(name=name, chain=chain, valid_for=ALWAYS)
 
     @property
     def anchor(self) -> x509.Certificate:
@@ -200,14 +222,19 @@ def _authority(fields: Fields, limits: Limits) -> Authority:
 
 
 def _certificate(fields: Fields, limits: Limits) -> x509.Certificate:
-    der = fields.base64("rawBytes", length_max=2 * limits.certificate_size_max)
+    return _load(
+        fields.base64("rawBytes", length_max=2 * limits.certificate_size_max), where=fields.path
+    )
+
+
+def _load(der: bytes, *, where: str) -> x509.Certificate:
     try:
         certificate = x509.load_der_x509_certificate(der)
         # Read now what the library reads when it is asked: names and times.
         _ = certificate.subject, certificate.issuer
         _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except (ValueError, TypeError, OverflowError, x509.InvalidVersion) as e:
-        raise JsonFieldError("not a certificate", where=fields.path, found=shown(str(e))) from e
+        raise JsonFieldError("not a certificate", where=where, found=shown(str(e))) from e
     return certificate
 
 

@@ -207,7 +207,7 @@ def test_claims_of_later_versions_are_refused_by_name(claim: str) -> None:
 def test_tables_of_later_versions_are_never_ignored() -> None:
     for table in ("[[deny]]\nimage = 'x'", "[[exception]]\nimage = 'x'"):
         assert "does not judge" in refused(KEY + table).message
-    for line in ("tuf-root = 'r.json'", "certificate = 'c.pem'", "notary-root = 'n'"):
+    for line in ("tuf-root = 'r.json'", "notary-root = 'n'"):
         assert "yet" in refused(KEY + f"[anchor.release]\n{line}\n").message
     refused(KEY + "[anchor.release]\nkey = 'k.pub'\nmax-staleness = '30d'\n")
 
