@@ -64,6 +64,8 @@ class FakeRekor:
         """One for each of the first questions; then `status`."""
         self.endless = endless
         self.asked: list[int] = []
+        self.told: list[dict[str, str]] = []
+        """The headers of each question; every answer asks to be remembered by a cookie."""
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -94,6 +96,7 @@ class FakeRekor:
         parts = urlsplit(handler.path)
         index = int(parse_qs(parts.query).get("logIndex", ["-1"])[0])
         self.asked.append(index)
+        self.told.append({name.lower(): value for name, value in handler.headers.items()})
         status = self.statuses.pop(0) if self.statuses else self.status
         entry = next((e for e in self.log.entries if e.log_index == index), None)
         if parts.path != "/api/v1/log/entries" or entry is None:
@@ -107,6 +110,7 @@ class FakeRekor:
         try:
             handler.send_response(status)
             handler.send_header("Content-Type", "application/json")
+            handler.send_header("Set-Cookie", "who=you; Path=/")
             if status in {301, 302}:
                 handler.send_header("Location", f"{self.url}/elsewhere")
             if not self.endless:

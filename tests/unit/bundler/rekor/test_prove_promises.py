@@ -168,6 +168,20 @@ def test_a_log_that_is_busy_at_first_is_asked_again(stage: Stage) -> None:
     assert len(stage.slept) == 1
 
 
+def test_a_log_learns_what_is_asked_and_no_more(stage: Stage) -> None:
+    with FakeRekor(stage.scene.world.rekor1, statuses=[503, 503]) as log:
+        assert stage.prove(log).proof_count == 0
+        log.status = 200
+        assert stage.prove(log).proof_count == 1
+        with stage.client(log.host) as client:
+            for _ in range(2):
+                client.entry(log.url, stage.signed.entries[0].log_index)
+    assert len(log.told) == 5
+    for headers in log.told:
+        assert set(headers) <= {"host", "user-agent", "accept", "accept-encoding", "connection"}
+        assert headers["user-agent"] == "airlock"
+
+
 def test_the_address_is_the_trusted_roots(stage: Stage) -> None:
     """Without another one, the log's own base URL is asked: here nothing can be there."""
     with stage.client() as client:
