@@ -51,6 +51,24 @@ def test_the_frozen_program_does_the_main_job(
     assert host.untouched() == before
 
 
+def test_the_frozen_program_verifies_a_file(
+    host: FarSide, publisher: Publisher, tmp_path: Path
+) -> None:
+    world = publisher.world
+    file, bundle, root = tmp_path / "file", tmp_path / "bundle", tmp_path / "root.json"
+    file.write_bytes(b"the release")
+    bundle.write_text(json.dumps(world.sign(b"the release", world.keyless()).bundle()))
+    root.write_text(json.dumps(world.trusted_root()))
+    options = ["--bundle", str(bundle), "--trusted-root", str(root)]
+    options += ["--certificate-identity-regexp", r"https://github\.com/acme/app/.*"]
+    options += ["--certificate-oidc-issuer", "https://token.actions.githubusercontent.com"]
+    ran = host.run("verify-blob", file, *options, "--json")
+    assert (ran.status, ran.err) == (0, "")
+    assert "seccomp: sockets are AF_UNIX only" in ran.verdict["confinement"]
+    file.write_bytes(b"another release")
+    assert host.run("verify-blob", file, *options).status == 11
+
+
 def test_the_frozen_doctor_knows_which_glibc_it_needs(host: FarSide) -> None:
     ran = host.run("doctor")
     assert ran.status == 0, ran.out
