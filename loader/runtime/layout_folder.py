@@ -40,7 +40,7 @@ _LAYOUT_INDEX_SIZE_MAX: Final = 32 * MIB
 _PART: Final = ".airlock-part"
 """Suffix of what is not whole yet; what a run that died left behind is removed by the next."""
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_SIZE: Final = 1 * MIB
 

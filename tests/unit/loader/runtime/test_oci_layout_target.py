@@ -233,6 +233,31 @@ def test_layout_mends_a_blob_that_is_not_what_its_name_says(
     assert contents(folder) == before
 
 
+@pytest.mark.parametrize("name", ["index.json", "oci-layout", "a blob"])
+def test_layout_does_not_wait_for_a_fifo(runtime: OciLayout, folder: Path, name: str) -> None:
+    image = make_image()
+    runtime.load(image.request(NAME))
+    before = contents(folder)
+    path = folder / name
+    if name == "a blob":
+        path = folder / "blobs/sha256" / image.kept[0].manifest.layers[0].digest.hex
+    path.unlink()
+    os.mkfifo(path)
+    guard = threading.Timer(10, lambda: os.close(os.open(path, os.O_WRONLY)))
+    guard.start()
+    try:
+        if name == "a blob":
+            runtime.load(image.request(NAME))
+            assert contents(folder) == before
+        else:
+            with pytest.raises(RuntimeLoadError, match="cannot be understood"):
+                runtime.load(image.request(NAME))
+        assert guard.is_alive(), "somebody had to open its other end"
+    finally:
+        guard.cancel()
+        guard.join()
+
+
 def test_layout_removes_what_a_dead_run_left(runtime: OciLayout, folder: Path) -> None:
     image = make_image()
     runtime.load(image.request(NAME))
