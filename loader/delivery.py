@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loader.digest import Digest
-from loader.errors import AirlockError, OciPlatformError, RuntimeTagError
+from loader.errors import (
+    AirlockError,
+    OciPlatformError,
+    RefusedError,
+    RuntimeLoadError,
+    RuntimeTagError,
+    RuntimeUndoError,
+)
 from loader.graph import same_platform
 from loader.model.descriptor import Descriptor, MediaType
 from loader.runtime.base import LoadRequest, Receipt
@@ -159,7 +166,7 @@ def hand_over(
         DigestError: quarantine no longer holds what was verified.
         LocalError: what is about to be done could not be written down.
     """
-    ledger.intend(wish.target, {one.name: one.digests for one in chosen})
+    trace.intended += ledger.intend(wish.target, {one.name: one.digests for one in chosen})
     for one in chosen:
         trace.receipts.append(_load_one(staged, one, runtime, ledger.owned(wish.target, one.name)))
 
@@ -196,16 +203,28 @@ def _load_one(
 
 
 @contextlib.contextmanager
-def undone_if_it_fails(runtime: Runtime, trace: Trace, interrupts: Interrupts) -> Iterator[None]:
-    """Put back what was loaded, last first, when the block does not end well."""
+def undone_if_it_fails(
+    runtime: Runtime, ledger: Ledger, trace: Trace, interrupts: Interrupts
+) -> Iterator[None]:
+    """Put back what was loaded, last first, when the block does not end well.
+
+    What was intended is forgotten only where it is certain that nothing of it is left: a runtime
+    said no and put itself back. After a signal or a fault of our own, the intents stand.
+    """
     try:
         yield
-    except BaseException:
+    except BaseException as failure:
         interrupts.ignore()
+        certain = isinstance(failure, RefusedError | RuntimeLoadError)
+        certain = certain and not isinstance(failure, RuntimeUndoError)
         while trace.receipts:
             receipt = trace.receipts.pop()
             try:
                 runtime.undo(receipt)
             except AirlockError as e:
                 trace.warnings.append(f"{receipt.reference.tagged} could not be put back: {e}")
+                certain = False
+        if certain:
+            with contextlib.suppress(AirlockError):
+                ledger.withdraw(trace.intended)
         raise

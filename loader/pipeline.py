@@ -120,7 +120,7 @@ def _load(
                 chosen = choose(judgement, wish.platform)
                 with _counted(judgement.statement, trace, progress) as counted:
                     staged = stage(admitted, chosen, reader, blobs, area, layers=counted)
-            with undone_if_it_fails(runtime, trace, interrupts):
+            with undone_if_it_fails(runtime, ledger, trace, interrupts):
                 hand_over(staged, chosen, runtime, wish, ledger, trace)
                 with interrupts.held():
                     _commit(admitted, host, wish, ledger, trace)

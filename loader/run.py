@@ -71,6 +71,7 @@ class Trace:
     judgement: Judgement | None = None
     admission: Admission | None = None
     receipts: list[Receipt] = field(default_factory=list)
+    intended: tuple[tuple[str, str, str], ...] = ()
     warnings: list[str] = field(default_factory=list)
 
     def attempt(self, host: Host, wish: Wish, outcome: Outcome) -> Attempt:

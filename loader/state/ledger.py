@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -126,19 +126,35 @@ class Ledger:
         intended = (database.parse_digest(row[0], where=self._where) for row in rows)
         return tuple(dict.fromkeys((*(() if known is None else (known,)), *intended)))
 
-    def intend(self, target: str, images: Mapping[str, frozenset[Digest]]) -> None:
+    def intend(
+        self, target: str, images: Mapping[str, frozenset[Digest]]
+    ) -> tuple[tuple[str, str, str], ...]:
         """Write down what a load is about to do, before any runtime is asked.
+
+        Returns:
+            What was not written down before: what `withdraw` takes back.
 
         Raises:
             LocalError: it cannot be written.
         """
+        rows = [(target, name, str(d)) for name, digests in images.items() for d in digests]
         with database.translated(self._where), self._transaction():
-            for name, digests in images.items():
-                for digest in digests:
-                    self._db.execute(
-                        "INSERT OR IGNORE INTO intents VALUES (?, ?, ?)",
-                        (target, name, str(digest)),
-                    )
+            return tuple(
+                row
+                for row in rows
+                if self._db.execute("INSERT OR IGNORE INTO intents VALUES (?, ?, ?)", row).rowcount
+            )
+
+    def withdraw(self, intended: Sequence[tuple[str, str, str]]) -> None:
+        """Forget what was intended and, for certain, did not come to be.
+
+        Raises:
+            LocalError: it cannot be written; the intents then stand, which harms nothing.
+        """
+        with database.translated(self._where), self._transaction():
+            self._db.executemany(
+                "DELETE FROM intents WHERE target = ? AND name = ? AND image = ?", intended
+            )
 
     def append(
         self,
