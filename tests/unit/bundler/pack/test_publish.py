@@ -204,7 +204,7 @@ from loader.errors import NoSpaceError
 folder = Path(sys.argv[1])
 try:
     with publish(folder / "b", size_max=1000) as out:
-        for _ in range(100):
+        for _ in range(1000):
             out.write(bytes(65536))
 except NoSpaceError as e:
     print(e.code, sorted(p.name for p in folder.iterdir()))
