@@ -287,8 +287,11 @@ def _asked(seen: Seen, anchor: Anchor, store: ContentStore, gaps: Sequence[Gap])
     from sigstore.verify import Verifier  # noqa: PLC0415
     from sigstore.verify.policy import Identity  # noqa: PLC0415
 
+    path = store.path(anchor.file_digest)
+    if not path.is_file():  # an anchor of several files; what was carried is another of them
+        return "it knows no authorities beside those of a trusted root"
     try:
-        root = TheirTrustedRoot.from_file(str(store.path(anchor.file_digest)))
+        root = TheirTrustedRoot.from_file(str(path))
         bundle = Bundle.from_json(seen.bundle.raw)
     except (Error, *_FOREIGN) as e:
         return f"it cannot read this ({type(e).__name__})"

@@ -16,7 +16,7 @@ from bundler.second_opinion import GAPS, SecondOpinion, second_opinion
 from bundler.store import ContentStore
 from loader.policy.facts import Judgement
 from tests.fakes import attach
-from tests.fakes.sigworld.encoding import Json, b64
+from tests.fakes.sigworld.encoding import Json, b64, pem_of
 from tests.fakes.sigworld.identity import person
 from tests.fakes.sigworld.signed import SignedStatement
 from tests.presence import ROOT
@@ -133,6 +133,18 @@ def test_a_root_that_it_cannot_read(stage: Stage) -> None:
     stage.attach(stage.signed().bundle())
     stage.root["mediaType"] = "application/vnd.dev.sigstore.trustedroot.v0.2+json"
     assert list(stage.opinion().silent) == ["it cannot read this (Error)"]
+
+
+def test_a_private_authority(stage: Stage) -> None:
+    world = stage.scene.world
+    pems = b"".join(pem_of(one) for one in world.ca.chain)
+    (stage.scene.folder / "ca.pem").write_bytes(pems)
+    (stage.scene.folder / "root.json").write_text(json.dumps(stage.root))
+    own = '[anchor.corp]\ncertificate = "ca.pem"\ntrusted-root = "root.json"\n'
+    stage.policy = own + stage.policy.replace('"acme"', '"corp"') + "sct = 0\n"
+    stage.attach(stage.signed().bundle())
+    opinion = stage.opinion()
+    assert opinion.silent == {"it knows no authorities beside those of a trusted root": 1}
 
 
 def test_what_it_stumbles_over(stage: Stage) -> None:
