@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bundler.pack.straight import StraightFile
 from bundler.pack.writer import Written
+from bundler.straight import StraightFile
 from loader.digest import Digest
 from loader.errors import (
     BusyError,

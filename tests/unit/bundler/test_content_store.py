@@ -29,6 +29,14 @@ from loader.errors import (
 )
 from loader.model.descriptor import Descriptor
 
+
+@pytest.fixture(params=[16 << 20, 0], ids=["small", "large"], autouse=True)
+def _past_the_page_cache_or_not(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bundler.store.STRAIGHT_SIZE_MIN", request.param)
+
+
 RAW = bytes(range(256)) * 64
 BLOB = Descriptor.make("application/octet-stream", RAW)
 
@@ -62,6 +70,23 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
         assert file.read() == RAW
     assert parts(tmp_path) == []
     assert store.path(BLOB.digest).stat().st_mode & 0o077 == 0
+
+
+def test_what_was_filled_is_read_piece_by_piece(tmp_path: Path) -> None:
+    raw = bytes(range(251)) * 40_000
+    blob = Descriptor.make("application/octet-stream", raw)
+    store = ContentStore(tmp_path)
+    store.fill(blob, Source(raw), where="x")
+    with store.open(blob.digest) as file:
+        assert b"".join(iter(lambda: file.read(1_000_000), b"")) == raw
+    assert store.read(blob, where="x", size_max=len(raw)) == raw
+    # Behind an odd offset no write is direct.
+    again = ContentStore(tmp_path / "again")
+    with pytest.raises(RemoteUnavailableError):
+        again.fill(blob, Source(raw, stop=5_000_001), where="x")
+    assert parts(tmp_path / "again") == [5_001_000]
+    again.fill(blob, Source(raw), where="x")
+    assert again.read(blob, where="x", size_max=len(raw)) == raw
 
 
 def test_bytes_in_memory_go_in_too(tmp_path: Path) -> None:
@@ -259,6 +284,7 @@ def test_what_the_disk_lacks_is_said(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("bundler.store._write_all", fail)
+    monkeypatch.setattr(os, "write", fail)  # what goes past the page cache
     with pytest.raises(expected) as caught:
         store.fill(BLOB, Source(), where="x")
     assert type(caught.value) is expected

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.pack.straight import BUFFER_SIZE, StraightFile
+from bundler.straight import BUFFER_SIZE, StraightFile, StraightReader
 from tests.fakes.images import Noise
 
 
@@ -157,3 +157,67 @@ def test_close_waits_for_what_is_being_written(
     assert begun.wait(5)
     file.close()
     assert ended.is_set()
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, 4095, 4096, 4097, BUFFER_SIZE, BUFFER_SIZE + 1, 2 * BUFFER_SIZE + 4097]
+)
+def test_all_bytes_are_read_in_order(size: int, tmp_path: Path) -> None:
+    data = noise(size)
+    (tmp_path / "file").write_bytes(data)
+    with StraightReader(os.open(tmp_path / "file", os.O_RDONLY)) as reader:
+        pieces = iter(lambda: reader.read(1_000_000), b"")
+        assert b"".join(pieces) == data
+        assert reader.read(1) == b""
+    with StraightReader(os.open(tmp_path / "file", os.O_RDONLY)) as reader:
+        assert reader.read() == data
+    buffer = bytearray(size + 1)
+    with StraightReader(os.open(tmp_path / "file", os.O_RDONLY)) as reader:
+        assert reader.readinto(buffer) <= size
+
+
+def test_what_was_read_does_not_change_with_what_is_read_next(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"a" * BUFFER_SIZE + b"b" * BUFFER_SIZE)
+    with StraightReader(os.open(tmp_path / "file", os.O_RDONLY)) as reader:
+        first = reader.read(BUFFER_SIZE)
+        reader.read(BUFFER_SIZE)
+    assert first == b"a" * BUFFER_SIZE
+
+
+def test_a_file_system_that_wants_no_direct_reads_gets_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readv = os.readv
+
+    def refuse(opened: int, buffers: list[memoryview]) -> int:
+        if fcntl.fcntl(opened, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return readv(opened, buffers)
+
+    monkeypatch.setattr(os, "readv", refuse)
+    (tmp_path / "file").write_bytes(b"some bytes")
+    with StraightReader(os.open(tmp_path / "file", os.O_RDONLY)) as reader:
+        assert reader.read() == b"some bytes"
+
+
+def test_the_descriptor_is_closed_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    opened = os.open(tmp_path / "file", os.O_RDONLY)
+    reader = StraightReader(opened)
+    reader.close()
+    reader.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened)
+
+
+def test_afterwards_the_descriptor_is_as_others_know_it(descriptor: int) -> None:
+    file = StraightFile(descriptor)
+    file.write(bytes(BUFFER_SIZE))
+    file.finish()
+    file.close()
+    assert not fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    assert os.read(descriptor, 10) == bytes(10)
