@@ -93,3 +93,7 @@ class Limits:
 
 
 DEFAULT_LIMITS: Final = Limits()
+STATE_LIMITS: Final = Limits(
+    json_value_count_max=100_000_000, json_key_count_max=10_000_000, json_text_memory_max=4 * GIB
+)
+"""For what this host wrote itself: a memory that grows for years must never become unreadable."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +21,7 @@ from loader.digest import Digest
 from loader.errors import (
     AirlockError,
     BusyError,
+    FormatError,
     LocalError,
     NoSpaceError,
     ReadOnlyError,
@@ -30,6 +31,7 @@ from loader.errors import (
     StateVersionError,
     shown,
 )
+from loader.limits import STATE_LIMITS
 from loader.model import strictjson
 from loader.model.fields import Fields, format_instant, parse_instant
 from loader.places import expect_private, state_error
@@ -38,12 +40,15 @@ from loader.state.floors import ChannelFloor, Copy, Floors, NameFloor
 from loader.state.record import NO_RECORD, Attempt
 
 if TYPE_CHECKING:
+    from loader.model.strictjson import JsonObject
     from loader.state.lock import StateFolder
 
 BUSY_SECONDS: Final = 5.0
 RECORD_SIZE_MAX: Final = 64 * 1024 * 1024
 TAIL_COUNT: Final = 1000
 """Records whose chain is looked at whenever the ledger is opened; `audit verify` looks at all."""
+TAIL_SIZE: Final = 16 * 1024 * 1024
+"""Bytes of them: behind this, only the record that goes beyond it."""
 _TIME: Final = "newest verified time"
 _SQLITE_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
@@ -155,7 +160,15 @@ def begin(db: sqlite3.Connection, attempt: Attempt) -> None:
 
 
 def insert(db: sqlite3.Connection, head: Head, raw: bytes) -> None:
-    """Add a record."""
+    """Add a record, if it can be read again.
+
+    Raises:
+        StateError: it cannot.
+    """
+    try:
+        parse_record(raw)
+    except FormatError as e:
+        raise StateError("a record that could not be read again", found=str(e)) from e
     db.execute(
         "INSERT INTO records (number, hash, record) VALUES (?, ?, ?)",
         (head.number, str(head.hash), raw.decode("utf-8")),
@@ -164,28 +177,30 @@ def insert(db: sqlite3.Connection, head: Head, raw: bytes) -> None:
 
 def read(db: sqlite3.Connection, *, where: str) -> tuple[Head, Floors]:
     """Return the head of the chain and the floors, after the chain's tail was recomputed."""
-    rows = db.execute(
-        "SELECT number, hash, record FROM records ORDER BY number DESC LIMIT ?", (TAIL_COUNT,)
-    ).fetchall()
-    if not rows:
-        raise StateError("the ledger has no records", where=where)
+    rows = db.execute("SELECT number, hash, record FROM records ORDER BY number DESC")
     try:
         floors = _read_floors(db)
-        _follow(rows, floors, where=where)
-        return Head(number=rows[0][0], hash=Digest.parse(rows[0][1])), floors
+        return _follow(rows, floors, where=where), floors
     except StateError:
         raise
     except (AirlockError, AttributeError, TypeError) as e:
         raise StateError("the ledger cannot be understood", where=where, found=shown(e)) from e
 
 
-def _follow(rows: list[tuple[int, str, str]], floors: Floors, *, where: str) -> None:
-    """Recompute the chain from its last record backwards, as far as `rows` go."""
-    head = rows[0][0]
+def _follow(rows: Iterable[tuple[int, str, str]], floors: Floors, *, where: str) -> Head:
+    """Recompute the chain from its last record backwards, holding one record at a time.
+
+    Refused bundles add records, too: neither time nor memory may grow with what they hold.
+    """
+    head: Head | None = None
     named: Digest | None = None
+    size = 0
     for position, (number, text, record) in enumerate(rows):
+        if position == TAIL_COUNT or size > TAIL_SIZE:
+            break
         place = f"{where}, record {number}"
         raw = record.encode("utf-8")
+        size += len(raw)
         found = Digest.of(raw)
         if str(found) != text or named not in {None, found}:
             raise StateError(
@@ -194,16 +209,31 @@ def _follow(rows: list[tuple[int, str, str]], floors: Floors, *, where: str) -> 
                 expected=str(named or text),
                 found=str(found),
             )
-        fields = Fields(
-            strictjson.parse_object(raw, what="a record", size_max=RECORD_SIZE_MAX), place
-        )
-        if number != head - position or fields.integer("number") != number:
+        fields = Fields(parse_record(raw), place)
+        head = head or Head(number=number, hash=found)
+        if number != head.number - position or fields.integer("number") != number:
             raise StateError("a record of the ledger is missing", where=place)
         if position == 0 and fields.digest("floors") != floors.digest:
             raise StateError("the floors are not those of the last record", where=place)
         named = fields.digest("previous")
-    if len(rows) < TAIL_COUNT and (rows[-1][0] != 0 or named != NO_RECORD):
+        if number == 0:
+            break
+    else:
         raise StateError("the chain of records does not begin at its beginning", where=where)
+    if head is None or (head.number - position == 0) != (named == NO_RECORD):
+        raise StateError("the chain of records does not begin at its beginning", where=where)
+    return head
+
+
+def parse_record(raw: bytes) -> JsonObject:
+    """Return a record's document.
+
+    Raises:
+        FormatError: it is none, or too large ever to be read again.
+    """
+    return strictjson.parse_object(
+        raw, what="a record", size_max=RECORD_SIZE_MAX, limits=STATE_LIMITS
+    )
 
 
 def _read_floors(db: sqlite3.Connection) -> Floors:

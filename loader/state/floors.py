@@ -24,7 +24,7 @@ import rfc8785
 
 from loader.digest import Digest
 from loader.errors import FormatError, StateError, shown
-from loader.limits import MIB
+from loader.limits import MIB, STATE_LIMITS
 from loader.model import strictjson
 from loader.model.bundle import SEQUENCE_MAX
 from loader.model.fields import Fields, format_instant
@@ -246,9 +246,11 @@ class Copy:
                 found=f"sha256:{found}",
             )
         try:
-            fields = Fields(
-                strictjson.parse_object(body, what="the floors", size_max=COPY_SIZE_MAX), "floors"
+            # Tags that differ only in case are two tags.
+            document = strictjson.parse_object(
+                body, what="the floors", size_max=COPY_SIZE_MAX, keys="exact", limits=STATE_LIMITS
             )
+            fields = Fields(document, "floors")
             fields.only("schema", "record", "floors")
             fields.integer("schema", minimum=SCHEMA, maximum=SCHEMA)
             record = fields.fields("record")
@@ -324,15 +326,19 @@ def prepare_copy(folder: int, path: Path, copy: Copy) -> PreparedCopy:
     """Write a new second copy beside the old one, durably, and return the way to publish it.
 
     Raises:
+        StateError: it could not be understood when it is read again; nothing was written.
         LocalError: it cannot be written.
     """
     where = shown(str(path))
+    raw = copy.encode()
+    if Copy.parse(raw, where=where) != copy:
+        raise StateError("the second copy of the floors would not be read as it is", where=where)
     draft = _draft(path.name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         fd = os.open(draft, flags, 0o600, dir_fd=folder)
         with os.fdopen(fd, "wb") as file:
-            file.write(copy.encode())
+            file.write(raw)
             file.flush()
             os.fsync(fd)
     except OSError as e:

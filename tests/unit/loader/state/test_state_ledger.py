@@ -19,7 +19,10 @@ from loader.errors import (
     StatePermissionError,
     StateVersionError,
 )
+from loader.model import strictjson
 from loader.places import Places
+from loader.state import database
+from loader.state import floors as floors_module
 from loader.state.floors import ChannelFloor, Floors, NameFloor
 from loader.state.ledger import Ledger, look
 from loader.state.lock import StateFolder
@@ -116,6 +119,72 @@ def test_a_refusal_adds_a_record_and_moves_no_floor(places: Places) -> None:
         (1, "loaded", None, None),
         (2, "refused", "policy.refused", "no"),
     ]
+
+
+def test_names_that_differ_only_in_case_are_two_names(places: Places) -> None:
+    """Tags do: `app:RC1` and `app:rc1` in one bundle, and the host could never read its floors."""
+    names = {f"registry.example/org/app:{t}": NameFloor(image=ONE, at=AT) for t in ("RC1", "rc1")}
+    after = Floors().raised(time=AT, channel=None, names=names, logs={})
+    with (
+        StateFolder.lock(places, verb="load", at=AT) as folder,
+        Ledger.open(folder, at=AT, loader="0") as ledger,
+    ):
+        ledger.append(attempt(), floors=after)
+    assert look(places).floors == read(places) == after
+
+
+def test_a_long_memory_can_be_read(places: Places) -> None:
+    """Limits of JSON are for what others wrote: 150,000 names are a year of nightly builds."""
+    names = {f"registry.example/org/app:{n}": NameFloor(image=ONE, at=AT) for n in range(150_000)}
+    after = Floors().raised(time=AT, channel=None, names=names, logs={})
+    after = after.with_loaded({("oci:/srv/images", name): ONE for name in names})
+    with (
+        StateFolder.lock(places, verb="load", at=AT) as folder,
+        Ledger.open(folder, at=AT, loader="0") as ledger,
+    ):
+        ledger.append(attempt(), floors=after)
+    assert look(places).floors == after
+
+
+def test_what_could_not_be_read_again_is_not_written(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(places, 1)
+    before = read(places)
+    for module, name in ((floors_module, "COPY_SIZE_MAX"), (database, "RECORD_SIZE_MAX")):
+        with (
+            monkeypatch.context() as narrow,
+            StateFolder.lock(places, verb="load", at=AT) as folder,
+            Ledger.open(folder, at=AT, loader="0") as ledger,
+        ):
+            narrow.setattr(module, name, 100)
+            with pytest.raises(StateError):
+                ledger.append(attempt(sequence=2), floors=floors(2))
+        assert read(places) == before
+    write(places, 2)
+
+
+def test_refused_bundles_do_not_make_the_ledger_costly_to_open(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(places, 1)
+    with (
+        StateFolder.lock(places, verb="load", at=AT) as folder,
+        Ledger.open(folder, at=AT, loader="0") as ledger,
+    ):
+        for _ in range(20):
+            ledger.append(attempt(outcome="refused", archive="x" * 100_000))
+    read_size, whole = 0, strictjson.parse_object
+
+    def counted(raw: bytes, **keyword: object) -> object:
+        nonlocal read_size
+        read_size += len(raw)
+        return whole(raw, **keyword)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(database, "TAIL_SIZE", 300_000)
+    monkeypatch.setattr(strictjson, "parse_object", counted)
+    assert look(places).floors == floors(1)
+    assert 300_000 < read_size < 500_000
 
 
 def test_floors_are_not_lowered_by_anybody(places: Places) -> None:
