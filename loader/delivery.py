@@ -19,6 +19,7 @@ from loader.errors import (
     RuntimeLoadError,
     RuntimeTagError,
     RuntimeUndoError,
+    shown,
 )
 from loader.graph import same_platform
 from loader.model.descriptor import Descriptor, MediaType
@@ -217,13 +218,21 @@ def undone_if_it_fails(
         interrupts.ignore()
         certain = isinstance(failure, RefusedError | RuntimeLoadError)
         certain = certain and not isinstance(failure, RuntimeUndoError)
+        left: list[str] = []
         while trace.receipts:
             receipt = trace.receipts.pop()
             try:
                 runtime.undo(receipt)
-            except AirlockError as e:
-                trace.warnings.append(f"{receipt.reference.tagged} could not be put back: {e}")
-                certain = False
+            except Exception as e:  # noqa: BLE001 - the others are to be put back all the same
+                left.append(f"{receipt.reference.tagged}: {type(e).__name__}: {e}")
+        if left:
+            trace.warnings.extend(f"could not be put back: {one}" for one in left)
+            raise RuntimeUndoError(
+                f"{runtime.name} could not be put back as it was: {shown('; '.join(left))}",
+                where=runtime.name,
+                found=str(failure),
+                hint="look at the runtime's images before the next attempt",
+            ) from failure
         if certain:
             with contextlib.suppress(AirlockError):
                 ledger.withdraw(trace.intended)
