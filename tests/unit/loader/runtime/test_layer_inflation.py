@@ -17,9 +17,10 @@ from loader.digest import Digest
 from loader.errors import DiffIdError, DigestError, LimitError
 from loader.limits import Limits
 from loader.model.descriptor import Descriptor
+from loader.runtime import inflate
 from loader.runtime.archive import TarStream
 from loader.runtime.expand import SizeGuessError, expand, expanded_size
-from loader.runtime.inflate import DiffIdCheck, compression
+from loader.runtime.inflate import DiffIdCheck, Inflater, compression
 from tests.runtime_images import MemoryBlobs, tar_members
 
 RAW = os.urandom(300_000) + bytes(3_000_000) + os.urandom(10)
@@ -101,6 +102,36 @@ def test_bomb_is_stopped_at_its_limit(packed: object) -> None:
     bomb = packed(bytes(200 << 20))  # type: ignore[operator]
     with pytest.raises(LimitError):
         run(bomb, size_max=1 << 20, step=1024)
+
+
+EMPTY = {"gzip": gzip.compress(b""), "zstd": zstd.compress(b""), "skippable": SKIPPABLE}
+
+
+@pytest.mark.parametrize("how", EMPTY)
+def test_pieces_without_data_cost_what_they_are(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands behind a member's end is copied for each: a gigabyte of them took an hour."""
+    copied: list[int] = []
+    behind = inflate._behind
+
+    def watched(unused: bytes, chunk: bytes, rest: memoryview) -> memoryview:
+        copied.append(len(unused))
+        return behind(unused, chunk, rest)
+
+    monkeypatch.setattr(inflate, "_behind", watched)
+    raw = EMPTY[how] * 10_000
+    parts = Inflater(Digest("0" * 64), size_max=0).inflate([raw])
+    assert sum(map(len, parts)) == 0
+    assert len(copied) == 10_000
+    assert max(copied) < 1024
+
+
+def test_pieces_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loader.runtime.inflate.MEMBER_COUNT_MAX", 1000)
+    for piece in EMPTY.values():
+        inflater = Inflater(Digest("0" * 64), size_max=0)
+        collections.deque(inflater.inflate([piece * 1000]), maxlen=0)
+        with pytest.raises(LimitError, match="too many pieces"):
+            collections.deque(inflater.inflate([piece]), maxlen=0)
 
 
 def test_check_without_a_verdict_holds_nothing() -> None:
