@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from loader.errors import AirlockError
 from loader.limits import DEFAULT_LIMITS, Limits
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from loader.runtime.base import Receipt
     from loader.state.admission import Admission
     from loader.trust.store import TrustStore
+
+REFUSED_IMAGE_COUNT_MAX: Final = 100
+"""Images of a refused bundle that its record lists: anybody can make bundles to be refused, and
+ten thousand names are six megabytes of ledger that nobody ever removes."""
 
 
 class Progress(Protocol):
@@ -92,6 +96,11 @@ class Trace:
     ) -> Attempt:
         statement, judgement, admission = self.statement, self.judgement, self.admission
         receipts = {receipt.reference.tagged: receipt for receipt in self.receipts}
+        images = () if judgement is None else judgement.images
+        warnings = tuple(self.warnings)
+        if outcome == "refused" and len(images) > REFUSED_IMAGE_COUNT_MAX:
+            warnings += (f"{len(images) - REFUSED_IMAGE_COUNT_MAX} more images are not listed",)
+            images = images[:REFUSED_IMAGE_COUNT_MAX]
         return Attempt(
             verb="load",
             outcome=outcome,
@@ -106,14 +115,11 @@ class Trace:
             policy=host.policy.digest,
             anchors=tuple((anchor.name, anchor.file_digest) for anchor in host.trust.anchors),
             time=None if judgement is None else judgement.reference_time,
-            images=()
-            if judgement is None
-            else tuple(
-                _attempted(image, receipts.get(image.name.reference.tagged))
-                for image in judgement.images
+            images=tuple(
+                _attempted(image, receipts.get(image.name.reference.tagged)) for image in images
             ),
             downgrade=None if admission is None else admission.reason,
-            warnings=tuple(self.warnings),
+            warnings=warnings,
             failure=failure,
         )
 
