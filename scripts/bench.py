@@ -23,6 +23,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from scripts.benchmarks.image import MB  # noqa: E402
+from scripts.benchmarks.loading import RUNTIMES  # noqa: E402
 from scripts.benchmarks.parts import Bench  # noqa: E402
 from scripts.benchmarks.processes import CommandError, Spawner  # noqa: E402
 from scripts.benchmarks.sections import measure  # noqa: E402
@@ -30,7 +31,7 @@ from scripts.benchmarks.table import Results  # noqa: E402
 from tests import engines, presence  # noqa: E402
 
 FOLDER: Final = ROOT / ".cache" / "bench"
-PARTS: Final = ("pack", "load", "memory", "refuse", "start", "judge")
+PARTS: Final = ("start", "judge", "memory", "refuse", "pack", *RUNTIMES)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

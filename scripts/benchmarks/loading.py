@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from scripts.benchmarks import image
@@ -16,38 +17,37 @@ from tests import engines, presence
 LOAD_RATIO_MAX: Final = 1.10
 
 
-def loading(bench: Bench, on: Stage) -> Iterator[Section]:
+RUNTIMES: Final = ("docker", "containerd", "podman")
+
+
+def loading(bench: Bench, on: Stage, runtimes: Collection[str]) -> Iterator[Section]:
     """`airlock-loader load` beside each runtime's own import of the same layers."""
-    docker, oci = bench.folder / "docker.tar.zst", bench.folder / "oci.tar.zst"
-    image.write_docker_archive(on.big, docker)
-    image.write_oci_archive(on.big, oci)
-    if (why := presence.missing("docker")) is not None:
-        yield _absent("docker", why)
-    else:
-        with engines.start_docker() as engine:
-            client = engine.client.argv
-            load = pipe(["zstd", "-dc", str(docker)], [*client, "load", "--quiet"])
-            yield _loading(bench, on, "docker", "docker load", load, engine)
-    if (why := presence.missing("containerd")) is not None:
-        yield _absent("containerd", why)
-    else:
-        with engines.start_containerd() as containerd:
-            load = pipe(
-                ["zstd", "-dc", str(oci)],
-                [
-                    *containerd.client.argv,
-                    *("images", "import", "--snapshotter", containerd.snapshotter, "-"),
-                ],
-            )
-            yield _loading(bench, on, "containerd", "ctr images import", load, containerd)
-    if (why := presence.missing("podman")) is not None:
-        yield _absent("podman", why)
-    else:
-        with engines.start_podman() as podman:
-            load = pipe(["zstd", "-dc", str(oci)], [*podman.client.argv, "load", "--quiet"])
-            yield _loading(bench, on, "podman", "podman load", load, podman)
-    docker.unlink()
-    oci.unlink()
+    for runtime in RUNTIMES:
+        if runtime not in runtimes:
+            continue
+        if (why := presence.missing(runtime)) is not None:
+            yield _absent(runtime, why)
+            continue
+        archive = bench.folder / "peer.tar.zst"
+        match runtime:
+            case "docker":
+                image.write_docker_archive(on.big, archive)
+                with engines.start_docker() as docker:
+                    load = [*docker.client.argv, "load", "--quiet"]
+                    yield _loading(bench, on, runtime, "docker load", archive, load, docker)
+            case "containerd":
+                image.write_oci_archive(on.big, archive)
+                with engines.start_containerd() as containerd:
+                    snapshotter = ("--snapshotter", containerd.snapshotter)
+                    load = [*containerd.client.argv, "images", "import", *snapshotter, "-"]
+                    verb = "ctr images import"
+                    yield _loading(bench, on, runtime, verb, archive, load, containerd)
+            case _:
+                image.write_oci_archive(on.big, archive)
+                with engines.start_podman() as podman:
+                    load = [*podman.client.argv, "load", "--quiet"]
+                    yield _loading(bench, on, runtime, "podman load", archive, load, podman)
+        archive.unlink()
 
 
 def _loading(
@@ -55,7 +55,8 @@ def _loading(
     on: Stage,
     runtime: str,
     verb: str,
-    peer: Sequence[str],
+    archive: Path,
+    load: Sequence[str],
     engine: engines.Docker | engines.Containerd | engines.Podman,
 ) -> Section:
     root = bench.folder / "host"
@@ -72,7 +73,11 @@ def _loading(
             environment=engine.environment,
             prepare=prepare,
         ),
-        Contender(name=f"zstd -dc … | {verb}", command=peer, prepare=prepare),
+        Contender(
+            name=f"zstd -dc … | {verb}",
+            command=pipe(["zstd", "-dc", str(archive)], load),
+            prepare=prepare,
+        ),
     ]
     ours, its = bench.compare(contenders)
     prepare()

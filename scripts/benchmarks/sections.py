@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from scripts.benchmarks.judging import judging
-from scripts.benchmarks.loading import loading
+from scripts.benchmarks.loading import RUNTIMES, loading
 from scripts.benchmarks.memory import memory
 from scripts.benchmarks.packing import packing
 from scripts.benchmarks.parts import Bench, stage
@@ -23,7 +23,7 @@ def measure(bench: Bench, parts: Collection[str]) -> Iterator[Section]:
         yield judging(bench)
     if "memory" in parts:
         yield memory(bench)
-    if not {"pack", "load", "refuse"} & set(parts):
+    if not {"pack", "refuse", *RUNTIMES} & set(parts):
         return
     if (why := presence.missing("docker-registry")) is not None:
         goal = Goal(
@@ -36,5 +36,4 @@ def measure(bench: Bench, parts: Collection[str]) -> Iterator[Section]:
             yield refusing(bench, on)
         if "pack" in parts:
             yield packing(bench, on)
-        if "load" in parts:
-            yield from loading(bench, on)
+        yield from loading(bench, on, parts)
