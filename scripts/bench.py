@@ -1,6 +1,6 @@
 """`make bench`: speed and memory of whole processes, side by side with the peers, as ratios.
 
-Everything is made on the fly below `.cache/bench` and taken away again. Contenders run in turn, in
+Everything is made on the fly below `.cache/` and taken away again. Contenders run in turn, in
 rounds; a ratio is the median over the rounds. Exit status 1 if a goal is missed, 2 if a command
 does not do what it is measured for.
 """
@@ -14,6 +14,7 @@ import platform
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +31,7 @@ from scripts.benchmarks.sections import measure  # noqa: E402
 from scripts.benchmarks.table import Results  # noqa: E402
 from tests import engines, presence  # noqa: E402
 
-FOLDER: Final = ROOT / ".cache" / "bench"
+CACHE: Final = ROOT / ".cache"
 PARTS: Final = ("start", "judge", "memory", "refuse", "pack", *RUNTIMES)
 
 
@@ -41,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The commands are shown as people type them, and are those of this tree.
     os.environ["PATH"] = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     presence.find_tools()
-    os.environ["XDG_CACHE_HOME"] = str(FOLDER / "xdg")
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
+    CACHE.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=CACHE))
+    os.environ["XDG_CACHE_HOME"] = str(folder / "xdg")
     broken = ""
     results = Results(at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", machine=_machine())
     # As soon as it is known: all of it takes a long time.
@@ -53,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     try:
-        with Spawner(FOLDER) as spawner:
+        with Spawner(folder) as spawner:
             bench = Bench(
-                folder=FOLDER,
+                folder=folder,
                 spawner=spawner,
                 count=arguments.runs or (1 if arguments.quick else 5),
                 image_size=(100 if arguments.quick else 600) * MB,
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What was measured before is told nevertheless.
         broken = f"bench: {e}"
     finally:
-        shutil.rmtree(FOLDER, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     if arguments.json:
         print(json.dumps(results.as_json(), indent=2))
     show(results.ending())
