@@ -15,6 +15,9 @@ if ! "$folder/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 
     "$python" -m venv "$folder"
 fi
 echo "airlock: installing $lock into $folder"
-# Wheels alone: a source distribution would run its own code while it is built.
+# Wheels alone: a source distribution would run its own code while it is built. The lock is whole, so
+# nothing is resolved again: pip would prefer a newer release for "name[extra]" than the lock's "name",
+# and refuse it for want of a hash, from the day on that such a release is out.
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-    --require-hashes --only-binary :all: --requirement "$lock"
+    --require-hashes --no-deps --only-binary :all: --requirement "$lock"
+"$folder/bin/python" -m pip check --quiet --disable-pip-version-check
