@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from loader import VERSION, cli
+from loader import VERSION
 from loader.errors import InternalError, LocalError, MemoryLimitError, NoSpaceError
+from loader.verbs import load, saying
 from tests.presence import ROOT
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
@@ -164,7 +165,7 @@ def test_a_verdict_that_nobody_got_is_no_success(sink: str, tmp_path: Path) -> N
 def test_whatever_was_not_expected_is_a_refusal(
     error: Exception, kind: type[Exception], status: int
 ) -> None:
-    found = cli._bug(error)
+    found = saying.bug(error)
     assert type(found) is kind
     assert found.exit_status == status
     assert "\x1b" not in str(found)
@@ -178,7 +179,7 @@ def test_a_bug_says_where_in_lines_that_a_terminal_survives(
 
     with pytest.raises(ValueError, match="all is well") as caught:
         broken()
-    assert cli._say_error(cli._bug(caught.value)) == 70
+    assert saying.say_error(saying.bug(caught.value)) == 70
     said = capsys.readouterr().err
     assert "\x1b" not in said
     assert len([line for line in said.splitlines() if line.startswith("airlock: error")]) == 1
@@ -210,7 +211,7 @@ def test_targets_that_are_not_the_same_are_told_apart(tmp_path: Path) -> None:
     from loader.runtime.targets import parse_target  # noqa: PLC0415
 
     def key(text: str, **environment: str) -> str:
-        return cli._target_key(parse_target(text), environment)
+        return load._target_key(parse_target(text), environment)
 
     (tmp_path / "link").symlink_to(tmp_path)
     assert key(f"oci:{tmp_path}/link/x") == key(f"oci:{tmp_path}/x") == f"oci:{tmp_path}/x"

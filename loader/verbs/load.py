@@ -1,0 +1,114 @@
+"""`load`: judge a bundle, then hand its images to a runtime."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, assert_never
+
+from loader.errors import AirlockError, UsageError, shown
+from loader.verbs.call import NoForce, declare_bundle
+from loader.verbs.judged import judged
+
+if TYPE_CHECKING:
+    from loader.run import Wish
+    from loader.runtime.base import Runtime
+    from loader.runtime.targets import Target
+    from loader.verbs.call import Call
+    from loader.verbs.judged import JudgedRun
+
+HELP: Final = "judge a bundle, then load its images"
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    declare_bundle(parser)
+    parser.add_argument(
+        "--into",
+        required=True,
+        metavar="TARGET",
+        help="oci:DIR, docker, podman, containerd or containerd:NAMESPACE",
+    )
+    parser.add_argument(
+        "-p", "--platform", metavar="OS/ARCH", help="this platform of each image, not the host's"
+    )
+    parser.add_argument(
+        "--allow-downgrade",
+        metavar="REASON",
+        help="let something older in; the reason is recorded and shown ever after",
+    )
+    parser.add_argument("--force", action=NoForce, nargs=0, help=argparse.SUPPRESS)
+
+
+def run(call: Call) -> int:
+    """Judge, load, commit; or refuse and change nothing."""
+    from loader.runtime.targets import open_target, parse_target  # noqa: PLC0415
+
+    def go(judging: JudgedRun) -> None:
+        target = parse_target(call.arguments.into)
+        judging.wish = wish = _wish(call, target)
+        with open_target(target, call.environment) as runtime:
+            hand_in(judging, runtime, wish)
+
+    def hand_in(judging: JudgedRun, runtime: Runtime, wish: Wish) -> None:
+        judging.cut_off()
+        # Behind the fork of the launcher, which needs none of this.
+        from loader import pipeline  # noqa: PLC0415
+        from loader.progress import progress_on  # noqa: PLC0415
+
+        pipeline.load(
+            call.arguments.bundle,
+            judging.open_host(),
+            runtime,
+            wish,
+            judging.trace,
+            progress=progress_on(sys.stderr),
+            interrupts=judging.interrupts,
+        )
+
+    return judged(call, "load", go)
+
+
+def _wish(call: Call, target: Target) -> Wish:
+    from loader.model.descriptor import Platform  # noqa: PLC0415
+    from loader.run import Wish  # noqa: PLC0415
+    from loader.runtime.targets import MACHINES  # noqa: PLC0415
+
+    asked: str | None = call.arguments.platform
+    if asked is None and target.runtime != "oci":
+        asked = MACHINES.get(os.uname().machine)
+        if asked is None:
+            raise UsageError(
+                "which platform this machine runs is not known",
+                found=os.uname().machine,
+                hint="say it: --platform OS/ARCH",
+            )
+    try:
+        platform = None if asked is None else Platform.parse(asked)
+    except AirlockError as e:
+        raise UsageError("not a platform", where="--platform", found=shown(asked)) from e
+    return Wish(
+        target=_target_key(target, call.environment),
+        platform=platform,
+        allow_downgrade=call.arguments.allow_downgrade,
+    )
+
+
+def _target_key(target: Target, environment: Mapping[str, str]) -> str:
+    """Return what tells this target from others on this host: what we put in one is not in all."""
+    match target.runtime:
+        case "oci":
+            return f"oci:{Path(target.argument).resolve()}"
+        case "docker":
+            key, further = "docker", environment.get("DOCKER_HOST")
+        case "podman":
+            key, further = "podman", None
+        case "containerd":
+            space = target.argument or environment.get("CONTAINERD_NAMESPACE") or "default"
+            key, further = f"containerd:{space}", environment.get("CONTAINERD_ADDRESS")
+        case _:
+            assert_never(target.runtime)
+    return f"{key} at {further}" if further else key
