@@ -7,6 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.cache/bin:$PATH:/usr/sbin:/sbin"
+# Debian keeps the server's own programs apart, by version.
+for folder in /usr/lib/postgresql/*/bin; do PATH=$PATH:$folder; done
 
 say() { printf 'engines: %s\n' "$*"; }
 
@@ -20,8 +22,10 @@ ctr containerd
 docker-registry docker-registry
 docker docker.io
 dockerd docker.io
+faketime faketime
 objdump binutils
 podman podman
+postgres postgresql
 runc runc
 skopeo skopeo
 strace strace
@@ -64,14 +68,30 @@ have() {
 }
 
 install_go() { # PROGRAM MODULE VERSION PACKAGE
-    local begin=$SECONDS
+    local begin=$SECONDS folder
     if have "$1" "$2" "$3"; then
         say "$1 $3 is here"
         return
     fi
     say "building $1 $3"
-    go install "$4@$3" </dev/null
+    # Apart first: two versions of one program have one name, and nobody runs a half-written one.
+    folder=$(mktemp -d "$GOBIN/.building.XXXXXX")
+    GOBIN=$folder go install "$4@$3" </dev/null || { rm -rf "$folder"; return 1; }
+    mv "$folder/${4##*/}" "$GOBIN/$1"
+    rmdir "$folder"
     say "built $1 $3 in $((SECONDS - begin)) s"
+}
+
+# Trillian's tables come with its source, not inside its programs.
+install_trillian() {
+    local version=v1.8.0 module=github.com/google/trillian program
+    for program in trillian_log_server trillian_log_signer; do
+        install_go $program $module $version $module/cmd/$program || return 1
+    done
+    [ -e "$GOBIN/trillian-postgresql.sql" ] && return
+    go mod download "$module@$version"
+    install -m 644 "$(go env GOMODCACHE)/$module@$version/storage/postgresql/schema/storage.sql" \
+        "$GOBIN/trillian-postgresql.sql"
 }
 
 # Its versions are not listed where go looks first, so it cannot be installed by name alone: a module
@@ -96,7 +116,7 @@ install_olareg() {
 
 tools() {
     if ! command -v go >/dev/null; then
-        say "no go on PATH: olareg, regctl, crane and cosign are not built, and their tests are listed as missing"
+        say "no go on PATH: olareg, regctl, crane, cosign and rekor are not built, and their tests are listed as missing"
         return
     fi
     mkdir -p .cache/bin
@@ -106,6 +126,10 @@ tools() {
     install_go regctl github.com/regclient/regclient v0.11.7 github.com/regclient/regclient/cmd/regctl || failed=1
     install_go crane github.com/google/go-containerregistry v0.22.1 github.com/google/go-containerregistry/cmd/crane || failed=1
     install_go cosign github.com/sigstore/cosign/v3 v3.1.3 github.com/sigstore/cosign/v3/cmd/cosign || failed=1
+    # What publishers signed with until 2025, and a Rekor of our own: what its log says is what clients got.
+    install_go cosign2 github.com/sigstore/cosign/v2 v2.6.5 github.com/sigstore/cosign/v2/cmd/cosign || failed=1
+    install_go rekor-server github.com/sigstore/rekor v1.5.4 github.com/sigstore/rekor/cmd/rekor-server || failed=1
+    install_trillian || failed=1
     [ $failed = 0 ] || say "some tools could not be built; their tests are listed as missing" >&2
     return $failed
 }

@@ -225,7 +225,7 @@ class Registry:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def short_folder() -> Iterator[Path]:
     """Give a short private folder, and take it away with whatever an engine left mounted in it."""
     folder = Path(tempfile.mkdtemp(prefix="airlock-", dir="/tmp"))
     try:
@@ -239,7 +239,7 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _program(name: str) -> str:
+def program_path(name: str) -> str:
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
     if path is None:
         pytest.skip(f"no {name} here: make engines brings it")
@@ -247,7 +247,7 @@ def _program(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _daemon(
+def run_daemon(
     argv: list[str], *, ready: Callable[[], bool], log: Path, env: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a daemon until the block ends; it also ends with the test process, however that ends."""
@@ -288,7 +288,7 @@ def free_port() -> int:
     return port
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as response:
             return bool(response.status == 200)
@@ -299,8 +299,8 @@ def _answers(url: str) -> bool:
 @contextlib.contextmanager
 def start_docker() -> Iterator[Docker]:
     """Run a dockerd on a folder of its own."""
-    daemon, docker = _program("dockerd"), _program("docker")
-    with _folder() as folder:
+    daemon, docker = program_path("dockerd"), program_path("docker")
+    with short_folder() as folder:
         path = folder / "docker.sock"
         # The client must not read the user's configuration: a context or proxy there would be used.
         client = Client(
@@ -321,15 +321,15 @@ def start_docker() -> Iterator[Docker]:
         def ready() -> bool:
             return path.exists() and client.call("version", check=False).status == 0
 
-        with _daemon(argv, ready=ready, log=folder / "log"):
+        with run_daemon(argv, ready=ready, log=folder / "log"):
             yield Docker(client=client, socket_path=path, root=folder)
 
 
 @contextlib.contextmanager
 def start_containerd(namespace: str = "airlock-test") -> Iterator[Containerd]:
     """Run a containerd without its Kubernetes plugin, which would want a network."""
-    daemon, ctr = _program("containerd"), _program("ctr")
-    with _folder() as folder:
+    daemon, ctr = program_path("containerd"), program_path("ctr")
+    with short_folder() as folder:
         path = folder / "containerd.sock"
         config = folder / "config.toml"
         config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
@@ -345,15 +345,15 @@ def start_containerd(namespace: str = "airlock-test") -> Iterator[Containerd]:
         def ready() -> bool:
             return path.exists() and client.call("version", check=False).status == 0
 
-        with _daemon(argv, ready=ready, log=folder / "log"):
+        with run_daemon(argv, ready=ready, log=folder / "log"):
             yield Containerd(client=client, socket_path=path, namespace=namespace)
 
 
 @contextlib.contextmanager
 def start_podman() -> Iterator[Podman]:
     """Give a podman store of its own."""
-    podman = _program("podman")
-    with _folder() as folder:
+    podman = program_path("podman")
+    with short_folder() as folder:
         conf = folder / "storage.conf"
         conf.write_text(
             f'[storage]\ndriver = "vfs"\ngraphroot = "{folder / "root"}"\n'
@@ -370,8 +370,8 @@ def start_podman() -> Iterator[Podman]:
 @contextlib.contextmanager
 def start_docker_registry() -> Iterator[Registry]:
     """Run Debian's docker-registry (distribution 2.8): no referrers API."""
-    program = _program("docker-registry")
-    with _folder() as folder:
+    program = program_path("docker-registry")
+    with short_folder() as folder:
         port = free_port()
         config = folder / "config.yml"
         config.write_text(
@@ -381,22 +381,22 @@ def start_docker_registry() -> Iterator[Registry]:
         )
         argv = [program, "serve", str(config)]
         host = f"127.0.0.1:{port}"
-        with _daemon(argv, ready=lambda: _answers(f"http://{host}/v2/"), log=folder / "log"):
+        with run_daemon(argv, ready=lambda: answers(f"http://{host}/v2/"), log=folder / "log"):
             yield Registry(host=host, root=folder, referrers=False)
 
 
 @contextlib.contextmanager
 def start_olareg() -> Iterator[Registry]:
     """Run olareg: with the referrers API."""
-    program = _program("olareg")
-    with _folder() as folder:
+    program = program_path("olareg")
+    with short_folder() as folder:
         port = free_port()
         argv = [
             *(program, "serve", "--addr=127.0.0.1", f"--port={port}"),
             *("--store-type=dir", f"--dir={folder / 'data'}"),
         ]
         host = f"127.0.0.1:{port}"
-        with _daemon(argv, ready=lambda: _answers(f"http://{host}/v2/"), log=folder / "log"):
+        with run_daemon(argv, ready=lambda: answers(f"http://{host}/v2/"), log=folder / "log"):
             yield Registry(host=host, root=folder, referrers=True)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".cache" / "bin"
+TRILLIAN_TABLES = TOOLS / "trillian-postgresql.sql"
 FROZEN = ROOT / "dist" / "airlock-loader" / "airlock-loader"
 SHARED = Path(os.environ.get("AIRLOCK_SHARED", ROOT.parent / "shared"))
 
@@ -60,12 +61,18 @@ def _no_shared() -> str | None:
     return None if (SHARED / "fixtures").is_dir() else f"no fixtures under {SHARED}"
 
 
+def _no_trillian_tables() -> str | None:
+    return None if TRILLIAN_TABLES.is_file() else f"no {TRILLIAN_TABLES.relative_to(ROOT)}"
+
+
 NEEDS: dict[str, Need] = {
     "containerd": Need(programs=("containerd", "ctr", "runc"), root=True),
     "cosign": Need(programs=("cosign",)),
+    "cosign2": Need(programs=("cosign2",)),
     "crane": Need(programs=("crane",)),
     "docker": Need(programs=("dockerd", "docker", "containerd", "runc"), root=True),
     "docker-registry": Need(programs=("docker-registry",)),
+    "faketime": Need(programs=("faketime",)),
     "frozen": Need(look=_no_frozen, mend="make frozen"),
     "netns": Need(
         programs=("unshare",), look=_no_network_namespace, mend="run as root, or allow namespaces"
@@ -73,6 +80,13 @@ NEEDS: dict[str, Need] = {
     "olareg": Need(programs=("olareg",)),
     "podman": Need(programs=("podman", "runc"), root=True),
     "regctl": Need(programs=("regctl",)),
+    "rekor": Need(
+        programs=(
+            *("rekor-server", "trillian_log_server", "trillian_log_signer"),
+            *("initdb", "postgres", "psql", "setpriv"),
+        ),
+        look=_no_trillian_tables,
+    ),
     "shared": Need(look=_no_shared, mend="put shared/ beside the checkout, or set AIRLOCK_SHARED"),
     "skopeo": Need(programs=("skopeo",)),
     "strace": Need(programs=("strace",)),
@@ -82,10 +96,12 @@ NEEDS: dict[str, Need] = {
 
 
 def find_tools() -> None:
-    """Put what ``make engines`` built before everything else on PATH, and sbin behind it."""
+    """Put what ``make engines`` built first on PATH; sbin, and servers, last."""
     path = os.environ.get("PATH", os.defpath).split(os.pathsep)
     front = [str(TOOLS)] if str(TOOLS) not in path else []
-    back = [d for d in ("/usr/sbin", "/sbin") if d not in path]
+    # Debian keeps PostgreSQL's own programs apart, by version.
+    servers = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")))
+    back = [d for d in ("/usr/sbin", "/sbin", *servers) if d not in path]
     os.environ["PATH"] = os.pathsep.join([*front, *path, *back])
 
 
