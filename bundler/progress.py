@@ -60,6 +60,38 @@ def meter(stream: TextIO, *, bars: bool | None = None) -> Meter:
     return _Lines(stream)
 
 
+class Collecting:
+    """The collector's progress on our meter; the phase begins with the first byte expected."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._lock = threading.Lock()
+        self._phase: Phase | None = None
+
+    def expect(self, size: int) -> None:
+        """So many more bytes are to come."""
+        self._begun().expect(size)
+
+    def advance(self, size: int) -> None:
+        """So many bytes more are there."""
+        self._begun().advance(size)
+
+    def say(self, text: str) -> None:
+        """One line about what happens now."""
+        self._meter.say(text)
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        if self._phase is not None:
+            self._phase.end()
+
+    def _begun(self) -> Phase:
+        with self._lock:
+            if self._phase is None:
+                self._phase = self._meter.phase("collect")
+            return self._phase
+
+
 class _Lines:
     """One line when a phase ends, and one every half minute while it goes on."""
 

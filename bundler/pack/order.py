@@ -14,7 +14,7 @@ from bundler import inspect
 from bundler.bundle_file import BundleFile
 from bundler.pack.lock import LOCK_NAME, Lock
 from bundler.pack.writer import Format
-from bundler.registry.settings import RegistrySettings
+from bundler.reach import Reach
 from bundler.rekor.address import parse_base
 from bundler.sources import LIST_SIZE_MAX, Source, parse_list, parse_source
 from loader.errors import FormatError, RefusedError, UsageError, shown
@@ -46,9 +46,7 @@ class PackOrder:
     sign_keys: tuple[Path, ...]
     lock: Path
     locked: Lock | None
-    settings: RegistrySettings
-    jobs: int
-    cache: Path
+    reach: Reach
     log_proofs: bool
     """Whether logs are asked for the proofs behind their promises."""
     log_url: str | None
@@ -92,9 +90,7 @@ class PackOrder:
             sign_keys=tuple(options.sign_key),
             lock=options.lock or options.locked or output.parent / LOCK_NAME,
             locked=locked,
-            settings=_settings(options, file, environment),
-            jobs=options.jobs,
-            cache=options.cache or _cache(environment),
+            reach=_reach(options, file, environment),
             log_proofs=not options.no_log_proofs and (file is None or file.log_proofs),
             log_url=_log_url(options, file),
         )
@@ -194,18 +190,15 @@ def _source_date(environment: Mapping[str, str]) -> datetime | None:
         ) from e
 
 
-def _settings(
-    options: Namespace, file: BundleFile | None, environment: Mapping[str, str]
-) -> RegistrySettings:
-    if not 1 <= options.jobs <= 32:  # noqa: PLR2004  (more only earns a registry's rate limit)
-        raise UsageError("too few or too many downloads at a time", expected="--jobs 1 to 32")
-    return RegistrySettings(
-        plain_http=frozenset((*options.plain_http, *(file.plain_http if file else ()))),
-        ca_files=(*options.ca_file, *(file.ca_files if file else ())),
-        referrers_by_tag=frozenset(
-            (*options.referrers_by_tag, *(file.referrers_by_tag if file else ()))
-        ),
+def _reach(options: Namespace, file: BundleFile | None, environment: Mapping[str, str]) -> Reach:
+    if file is None:
+        return Reach.make(options, environment=environment)
+    return Reach.make(
+        options,
         environment=environment,
+        plain_http=file.plain_http,
+        ca_files=file.ca_files,
+        referrers_by_tag=file.referrers_by_tag,
     )
 
 
@@ -213,8 +206,3 @@ def _log_url(options: Namespace, file: BundleFile | None) -> str | None:
     if options.rekor_url is not None:
         return parse_base(options.rekor_url, where="--rekor-url")
     return None if file is None else file.log_url
-
-
-def _cache(environment: Mapping[str, str]) -> Path:
-    base = environment.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "airlock"

@@ -28,10 +28,7 @@ from bundler.pack.publish import publish
 from bundler.pack.summary import Packed
 from bundler.pack.writer import size_max, write_archive
 from bundler.preflight import FarSide
-from bundler.progress import Meter, Phase
-from bundler.registry.credential_helper import HelperPrograms
-from bundler.registry.credentials import Credentials
-from bundler.registry.oras_client import RegistryClient
+from bundler.progress import Collecting, Meter
 from bundler.rekor.client import RekorClient
 from bundler.rekor.prove import Proven, prove
 from bundler.second_opinion import second_opinion
@@ -54,7 +51,7 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
     far_side = FarSide.open(order.policy)
     signers = [Signer.open(path, passphrase=passphrase) for path in order.sign_keys]
     cancelled = threading.Event()
-    store = ContentStore(order.cache, cancelled=cancelled)
+    store = ContentStore(order.reach.cache, cancelled=cancelled)
     with _gathered(order, store, meter, cancelled) as (found, notes, layers):
         proven = _proven(order, found, store, far_side, cancelled)
         images = proven.images
@@ -94,10 +91,15 @@ def _proven(
     """Complete promises with proofs. A lock has its own: asked again, a log would give others."""
     if order.locked is not None or not order.log_proofs:
         return Proven(images=images)
-    client = RekorClient(order.settings, sleep=patient(cancelled))
+    client = RekorClient(order.reach.settings, sleep=patient(cancelled))
     try:
         return prove(
-            images, store, far_side.trust, client, base=order.log_url, parallel_count=order.jobs
+            images,
+            store,
+            far_side.trust,
+            client,
+            base=order.log_url,
+            parallel_count=order.reach.jobs,
         )
     finally:
         client.close()
@@ -108,62 +110,37 @@ def _gathered(
     order: PackOrder, store: ContentStore, meter: Meter, cancelled: threading.Event
 ) -> Iterator[tuple[tuple[ImageEntry, ...], tuple[str, ...], Arriving]]:
     """Give the images, what there is to say about them, and their layers, which begin to arrive."""
-    environment = order.settings.environment
-    credentials = Credentials(environment, helper=HelperPrograms(environment=environment))
-    registries = RegistryClient(order.settings, credentials, sleep=patient(cancelled))
-    shown_by = _Shown(meter)
+    shown_by = Collecting(meter)
     try:
-        if order.locked is not None:
-            with gathered_locked(
-                order.locked,
-                registries,
-                store,
-                shown_by,
-                parallel_count=order.jobs,
-                cancelled=cancelled,
-            ) as layers:
-                yield order.locked.images, (), layers
-            return
-        wanted = Wanted(sources=order.sources, platforms=order.platforms, parallel_count=order.jobs)
-        with gathered(wanted, registries, store, shown_by, cancelled=cancelled) as found:
-            notes = tuple(
-                f"{image.entry.reference}: {note}" for image in found.images for note in image.notes
+        with order.reach.registries(cancelled) as registries:
+            if order.locked is not None:
+                with gathered_locked(
+                    order.locked,
+                    registries,
+                    store,
+                    shown_by,
+                    parallel_count=order.reach.jobs,
+                    cancelled=cancelled,
+                ) as layers:
+                    yield order.locked.images, (), layers
+                return
+            wanted = Wanted(
+                sources=order.sources,
+                platforms=order.platforms,
+                parallel_count=order.reach.jobs,
             )
-            yield tuple(image.entry for image in found.images), notes, found.layers
+            with gathered(wanted, registries, store, shown_by, cancelled=cancelled) as found:
+                notes = tuple(
+                    f"{image.entry.reference}: {note}"
+                    for image in found.images
+                    for note in image.notes
+                )
+                yield tuple(image.entry for image in found.images), notes, found.layers
     except BaseException:
         cancelled.set()
         raise
     finally:
         shown_by.end()
-        registries.close()
-
-
-class _Shown:
-    """The collector's progress on our meter; the phase begins with the first byte expected."""
-
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-        self._lock = threading.Lock()
-        self._phase: Phase | None = None
-
-    def expect(self, size: int) -> None:
-        self._begun().expect(size)
-
-    def advance(self, size: int) -> None:
-        self._begun().advance(size)
-
-    def say(self, text: str) -> None:
-        self._meter.say(text)
-
-    def end(self) -> None:
-        if self._phase is not None:
-            self._phase.end()
-
-    def _begun(self) -> Phase:
-        with self._lock:
-            if self._phase is None:
-                self._phase = self._meter.phase("collect")
-            return self._phase
 
 
 def _statement(
