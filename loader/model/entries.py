@@ -30,12 +30,18 @@ Store = Literal[
 
 A `supplement` was in no registry: a proof that the packer asked a log for (model/supplement.py).
 """
-TrustKind = Literal["trusted-root", "key"]
+TrustKind = Literal["trusted-root", "key", "notary"]
 
 _STORES: Final = frozenset(get_args(Store))
 _TRUST_KINDS: Final = frozenset(get_args(TrustKind))
+_REPOSITORIES: Final[frozenset[TrustKind]] = frozenset({"notary"})
+"""Kinds that are many files, each with the name that its repository gives it."""
 ANCHOR_LENGTH_MAX: Final = 128
+FILE_NAME_LENGTH_MAX: Final = 264
+"""A role's name has at most 255 characters, and `.json` and a version go around it."""
 _ANCHOR: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+_REPOSITORY: Final = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9.:_/\[\]-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +109,10 @@ class TrustEntry:
     anchor: str
     kind: TrustKind
     blobs: tuple[Descriptor, ...]
+    repository: str = ""
+    """What a repository's metadata is about: Notary's globally unique name. Empty for a file."""
+    names: tuple[str, ...] = ()
+    """What each blob is called there: `3.root.json`. Nothing is ever written under these names."""
 
     @classmethod
     def parse(cls, fields: Fields, *, limits: Limits = DEFAULT_LIMITS) -> TrustEntry:
@@ -115,11 +125,14 @@ class TrustEntry:
 
     def plain(self) -> JsonObject:
         """Return it as `parse` reads it."""
-        return {
+        document: JsonObject = {
             "anchor": self.anchor,
             "kind": self.kind,
             "blobs": [blob.plain() for blob in self.blobs],
         }
+        if self.kind in _REPOSITORIES:
+            document |= {"repository": self.repository, "names": list(self.names)}
+        return document
 
 
 def _image(fields: Fields, *, limits: Limits) -> ImageEntry:
@@ -181,19 +194,51 @@ def _evidence(fields: Fields, *, limits: Limits) -> EvidenceEntry:
 
 
 def _trust(fields: Fields, *, limits: Limits) -> TrustEntry:
-    fields.only("anchor", "kind", "blobs")
     anchor, kind = fields.text("anchor", length_max=ANCHOR_LENGTH_MAX), fields.text("kind")
     if _ANCHOR.fullmatch(anchor) is None or kind not in _TRUST_KINDS:
         raise FormatError(
             "unknown trust material", where=fields.path, found=shown(f"{anchor} ({kind})")
         )
+    blobs = tuple(_descriptor(item, limits=limits) for item in fields.each("blobs", count_max=1024))
+    repository, names = "", tuple[str, ...]()
+    if kind in _REPOSITORIES:
+        fields.only("anchor", "kind", "blobs", "repository", "names")
+        repository, names = _repository(fields, len(blobs))
+    else:
+        fields.only("anchor", "kind", "blobs")
     return TrustEntry(
         anchor=anchor,
         kind=kind,  # type: ignore[arg-type]  # one of the literals, as compared above
-        blobs=tuple(
-            _descriptor(item, limits=limits) for item in fields.each("blobs", count_max=1024)
-        ),
+        blobs=blobs,
+        repository=repository,
+        names=names,
     )
+
+
+def _repository(fields: Fields, count: int) -> tuple[str, tuple[str, ...]]:
+    """Return a repository's name and those of its files: one a blob, each once."""
+    repository = fields.text("repository", length_max=DEFAULT_LIMITS.name_length_max)
+    if _REPOSITORY.fullmatch(repository) is None:
+        raise FormatError(
+            "not a repository's name", where=fields.at("repository"), found=shown(repository)
+        )
+    names: list[str] = []
+    for name in fields.items("names", count_max=count):
+        if (
+            not isinstance(name, str)
+            or len(name) > FILE_NAME_LENGTH_MAX
+            or _FILE_NAME.fullmatch(name) is None
+        ):
+            raise FormatError("not a file's name", where=fields.at("names"), found=shown(name))
+        names.append(name)
+    if len(names) != count or len(set(names)) != count:
+        raise FormatError(
+            "not one name for each file",
+            where=fields.at("names"),
+            expected=f"{count} different names",
+            found=str(len(set(names))),
+        )
+    return repository, tuple(names)
 
 
 def _descriptor(fields: Fields, *, limits: Limits) -> Descriptor:

@@ -159,6 +159,12 @@ REFUSED: list[tuple[str, Change, str]] = [
     ),
     ("a hostile anchor", put("trust", 0, "anchor", value="../../etc"), "container.format"),
     ("an unknown kind of trust", put("trust", 0, "kind", value="hope"), "container.format"),
+    (
+        "a key with a repository's name",
+        put("trust", 0, "repository", value="registry.acme.example/acme/app"),
+        "json.field",
+    ),
+    ("a repository without a name", put("trust", 0, "kind", value="notary"), "json.field"),
     ("members as an object", put("members", value={}), "json.field"),
     ("no members", put("members", value=[]), "json.field"),
     (
@@ -354,3 +360,50 @@ def test_what_is_made_is_read_back(
 def test_any_bytes_are_a_statement_or_refused(raw: bytes) -> None:
     with contextlib.suppress(RefusedError):
         BundleStatement.parse(raw)
+
+
+def repository(**changed: object) -> Change:
+    """Make of the first trust material a repository of one file."""
+
+    def change(document: dict[str, Any]) -> None:
+        document["trust"][0] |= {
+            "kind": "notary",
+            "repository": "registry.acme.example:5000/acme/app",
+            "names": ["root.json"],
+        } | changed
+
+    return change
+
+
+def test_the_files_of_a_repository_have_names() -> None:
+    entry = BundleStatement.parse(changed(repository())).trust[0]
+    assert (entry.repository, entry.names) == (
+        "registry.acme.example:5000/acme/app",
+        ("root.json",),
+    )
+    assert "names" not in golden().statement.trust[0].plain()
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"names": ["../root.json"]},
+        {"names": ["targets/../../etc/passwd"]},
+        {"names": ["/root.json"]},
+        {"names": ["targets//releases.json"]},
+        {"names": ["root\0.json"]},
+        {"names": ["%2e%2e/root.json"]},
+        {"names": [""]},
+        {"names": [1]},
+        {"names": []},
+        {"names": ["root.json", "root.json"]},
+        {"names": ["r" * 265]},
+        {"repository": "../etc"},
+        {"repository": "a b"},
+        {"repository": "x" * 256},
+    ],
+    ids=str,
+)
+def test_a089_a_hostile_name_of_a_file_is_refused(hostile: dict[str, Any]) -> None:
+    with pytest.raises(RefusedError):
+        BundleStatement.parse(changed(repository(**hostile)))
