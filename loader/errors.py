@@ -332,6 +332,30 @@ class PartialInputError(LocalError):
     code: ClassVar[str] = "partial-input.growing"
 
 
+class BeingWrittenError(LocalError):
+    """Somebody has the file open to write to it."""
+
+    code: ClassVar[str] = "busy.writer"
+
+
+class SlowMediumError(LocalError):
+    """The medium gives its bytes too slowly, or none any more."""
+
+    code: ClassVar[str] = "io.stalled"
+
+
+class SpoolError(LocalError):
+    """The folder that is watched is not one that may be relied on."""
+
+    code: ClassVar[str] = "io.spool"
+
+
+class AttemptsError(LocalError):
+    """A file ended every attempt with no answer, and is left alone."""
+
+    code: ClassVar[str] = "io.attempts"
+
+
 class StateError(LocalError):
     """The host's own memory is damaged, missing or of a newer version."""
 
@@ -398,6 +422,18 @@ class RuntimeMismatchError(RuntimeLoadError):
     code: ClassVar[str] = "runtime-mismatch.digest"
 
 
+class UnhealthyError(RuntimeLoadError):
+    """The operator's health command says no to what was just loaded; it was put back."""
+
+    code: ClassVar[str] = "runtime.unhealthy"
+
+
+class OperatorCommandError(RuntimeLoadError):
+    """A command of the operator's, named in config.toml, cannot be run or failed."""
+
+    code: ClassVar[str] = "runtime.command"
+
+
 class RuntimeUndoError(RuntimeLoadError):
     """After a failure the runtime could not be put back as it was."""
 
@@ -414,6 +450,12 @@ class PolicyFileError(UsageError):
     """The policy file cannot be understood, or silently would mean nothing."""
 
     code: ClassVar[str] = "usage.policy"
+
+
+class ConfigFileError(UsageError):
+    """This host's config.toml cannot be understood."""
+
+    code: ClassVar[str] = "usage.config"
 
 
 class AnchorFileError(UsageError):

@@ -38,6 +38,7 @@ class Places:
     """The paths of one host, or of one user on it."""
 
     policy: Path
+    config: Path
     anchors: Path
     state: Path
     """Folder of the ledger, the floors and the quarantine; its lock is held on the folder."""
@@ -49,6 +50,7 @@ class Places:
         """Return the system's places below another folder."""
         return cls(
             policy=folder / "etc/airlock/policy.toml",
+            config=folder / "etc/airlock/config.toml",
             anchors=folder / "etc/airlock/anchors",
             state=folder / "var/lib/airlock",
             lock_note=folder / "run/airlock.lock",
@@ -74,6 +76,7 @@ class Places:
         state = home / ".local/state/airlock"
         return cls(
             policy=home / ".config/airlock/policy.toml",
+            config=home / ".config/airlock/config.toml",
             anchors=home / ".config/airlock/anchors",
             state=state,
             lock_note=state / "lock",
@@ -88,6 +91,11 @@ class Places:
     def floors(self) -> Path:
         """The second, checksummed copy of the floors."""
         return self.state / "floors"
+
+    @property
+    def watched(self) -> Path:
+        """What `watch` remembers of files: attempts and verdicts. Nothing is accepted by it."""
+        return self.state / "watched.sqlite"
 
     @property
     def quarantine(self) -> Path:
