@@ -35,7 +35,7 @@ from loader.limits import STATE_LIMITS
 from loader.model import strictjson
 from loader.model.fields import Fields, format_instant, parse_instant
 from loader.places import expect_private, state_error
-from loader.state import schema
+from loader.state import schema, trust_rows
 from loader.state.floors import ChannelFloor, Copy, Floors, NameFloor
 from loader.state.record import NO_RECORD, Attempt
 
@@ -133,17 +133,34 @@ def expect_whole(db: sqlite3.Connection, *, where: str) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if application != schema.APPLICATION_ID:
         raise StateError("this is not a ledger", where=where, found=shown(application))
-    if version != schema.VERSION:
+    if not 1 <= version <= schema.VERSION:
         raise StateVersionError(
             "a ledger of another version",
             where=where,
-            expected=str(schema.VERSION),
+            expected=f"1 to {schema.VERSION}",
             found=shown(version),
             hint="a newer loader wrote it: use that one, nothing was changed",
         )
     problems = db.execute("PRAGMA quick_check(1)").fetchall()
     if problems != [("ok",)]:
         raise StateError("the ledger is damaged", where=where, found=shown(problems))
+
+
+def upgrade(db: sqlite3.Connection) -> None:
+    """Give the ledger of an older loader the tables that came since, all of them or none."""
+    version = _version(db)
+    if version == schema.VERSION:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    for older in range(version, schema.VERSION):
+        for statement in schema.UPGRADES[older]:
+            db.execute(statement)
+    db.execute(f"PRAGMA user_version={schema.VERSION}")
+    db.execute("COMMIT")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def begin(db: sqlite3.Connection, attempt: Attempt) -> None:
@@ -253,6 +270,8 @@ def _read_floors(db: sqlite3.Connection) -> Floors:
         loaded={(target, name): Digest.parse(image) for target, name, image in loaded},
         logs={(signer, log): log_index for signer, log, log_index in logs},
         time=_instant(times.get(_TIME)),
+        # Somebody who only looks does not upgrade.
+        trust=trust_rows.read_seen(db) if _version(db) > 1 else {},
     )
 
 

@@ -4,6 +4,7 @@
     full name  the newest verified time of an image accepted under it, and that image
     key, log   the highest index of an entry that counted, where policy compares indexes
     time       the newest verified time ever seen; the local clock never raises it
+    trust      what was seen of roots and logs that grow (`loader.trust.memory`)
 
 Pure but for `read_copy` and `prepare_copy`: a second copy of all of this lies beside the ledger
 with a checksum, so that a ledger that lost its end, or was put back to an older day, is noticed.
@@ -23,15 +24,17 @@ from typing import Final, Self
 import rfc8785
 
 from loader.digest import Digest
-from loader.errors import FormatError, StateError, shown
+from loader.errors import FormatError, StateError, StateVersionError, shown
 from loader.limits import MIB, STATE_LIMITS
 from loader.model import strictjson
 from loader.model.bundle import SEQUENCE_MAX
 from loader.model.fields import Fields, format_instant
 from loader.model.strictjson import JsonObject
 from loader.places import expect_private, state_error
+from loader.trust.memory import Seen, TrustKey, covers, parse_kind, parse_seen
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+"""2 may hold `trust`; 1, which never does, is read as well."""
 COPY_SIZE_MAX: Final = 256 * MIB
 """Bytes of the second copy: a million names at some 200 bytes each fit."""
 _HEAD: Final = re.compile(rb"airlock-floors 1 sha256:([0-9a-f]{64})\n")
@@ -66,6 +69,7 @@ class Floors:
     logs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By signer and log: the highest index that counted under `rollback = "log-index"`."""
     time: datetime | None = None
+    trust: Mapping[TrustKey, Seen] = field(default_factory=dict)
 
     def raised(
         self,
@@ -74,8 +78,13 @@ class Floors:
         channel: tuple[str, ChannelFloor] | None,
         names: Mapping[str, NameFloor],
         logs: Mapping[tuple[str, str], int],
+        trust: Mapping[TrustKey, Seen] | None = None,
     ) -> Floors:
-        """Return the floors after an acceptance: each the higher of old and new, never lower."""
+        """Return the floors after an acceptance: each the higher of old and new, never lower.
+
+        Trust material was compared with what was seen before when it was judged; what does not
+        follow it is a bug, which `covers` and the ledger then refuse.
+        """
         channels = dict(self.channels)
         if channel is not None:
             name, new = channel
@@ -94,6 +103,7 @@ class Floors:
             names=kept,
             logs=indexes,
             time=_later(self.time, time),
+            trust={**self.trust, **(trust or {})},
         )
 
     def with_loaded(self, loaded: Mapping[tuple[str, str], Digest]) -> Floors:
@@ -113,11 +123,20 @@ class Floors:
                 for name, floor in other.names.items()
             )
             and all(self.logs.get(place, -1) >= index for place, index in other.logs.items())
+            and all(
+                key in self.trust and covers(self.trust[key], seen)
+                for key, seen in other.trust.items()
+            )
         )
+
+    @property
+    def trust_files(self) -> frozenset[Digest]:
+        """The files that trust material needs again: the ledger keeps their bytes."""
+        return frozenset(digest for seen in self.trust.values() for digest in seen.files.values())
 
     def plain(self) -> JsonObject:
         """Return the floors as a JSON object."""
-        return {
+        document: JsonObject = {
             "channels": {
                 name: {"sequence": floor.sequence, "statement": str(floor.statement)}
                 for name, floor in self.channels.items()
@@ -136,6 +155,13 @@ class Floors:
             ],
             "time": _text(self.time),
         }
+        if self.trust:
+            # Left out where there is none: so a ledger of version 1 keeps the digest it recorded.
+            document["trust"] = [
+                {"kind": kind, "name": name, "seen": seen.plain()}
+                for (kind, name), seen in sorted(self.trust.items(), key=lambda item: item[0])
+            ]
+        return document
 
     @property
     def digest(self) -> Digest:
@@ -149,7 +175,7 @@ class Floors:
         Raises:
             FormatError: it is not one.
         """
-        fields.only("channels", "names", "loaded", "logs", "time")
+        fields.only("channels", "names", "loaded", "logs", "time", "trust")
         channels, names = fields.fields("channels"), fields.fields("names")
         loaded: dict[tuple[str, str], Digest] = {}
         for item in fields.each("loaded", count_max=_ENTRY_COUNT_MAX):
@@ -159,12 +185,19 @@ class Floors:
         for item in fields.each("logs", count_max=_ENTRY_COUNT_MAX):
             item.only("signer", "log", "log_index")
             logs[item.text("signer"), item.text("log")] = item.integer("log_index")
+        trust: dict[TrustKey, Seen] = {}
+        if fields.has("trust"):
+            for item in fields.each("trust", count_max=_ENTRY_COUNT_MAX):
+                item.only("kind", "name", "seen")
+                kind = parse_kind(item.text("kind"), where=item.at("kind"))
+                trust[kind, item.text("name")] = parse_seen(kind, item.fields("seen"))
         return cls(
             channels={name: _channel_floor(channels.fields(name)) for name in channels.object},
             names={name: _name_floor(names.fields(name)) for name in names.object},
             loaded=loaded,
             logs=logs,
             time=fields.instant("time") if fields.has("time") else None,
+            trust=trust,
         )
 
 
@@ -251,8 +284,16 @@ class Copy:
                 body, what="the floors", size_max=COPY_SIZE_MAX, keys="exact", limits=STATE_LIMITS
             )
             fields = Fields(document, "floors")
+            schema = fields.integer("schema", minimum=1)
+            if schema > SCHEMA:
+                raise StateVersionError(
+                    "a second copy of the floors of another version",
+                    where=where,
+                    expected=f"at most {SCHEMA}",
+                    found=str(schema),
+                    hint="a newer loader wrote it: use that one, nothing was changed",
+                )
             fields.only("schema", "record", "floors")
-            fields.integer("schema", minimum=SCHEMA, maximum=SCHEMA)
             record = fields.fields("record")
             return cls(
                 number=record.integer("number"),

@@ -21,10 +21,11 @@ from loader._seal import SEAL
 from loader.digest import Digest
 from loader.errors import LocalError, ReadOnlyError, StateError
 from loader.places import Places, open_private_folder
-from loader.state import database
+from loader.state import database, trust_rows
 from loader.state.admission import Admission, Candidate, CandidateName, consider
 from loader.state.floors import Copy, Floors, prepare_copy, read_copy
 from loader.state.record import Attempt
+from loader.trust.memory import NO_MEMORY, TrustMemory
 from loader.witness import Admitted, Authorized
 
 if TYPE_CHECKING:
@@ -63,13 +64,20 @@ def admit(
 class Ledger:
     """The open ledger of a locked state folder. Use it as a context manager."""
 
-    __slots__ = ("_db", "_folder", "floors", "head")
+    __slots__ = ("_db", "_files", "_folder", "floors", "head")
 
     def __init__(
-        self, db: sqlite3.Connection, folder: StateFolder, *, floors: Floors, head: database.Head
+        self,
+        db: sqlite3.Connection,
+        folder: StateFolder,
+        *,
+        floors: Floors,
+        head: database.Head,
+        files: Mapping[Digest, bytes],
     ) -> None:
         self._db = db
         self._folder = folder
+        self._files = files
         self.floors = floors
         self.head = head
 
@@ -97,7 +105,9 @@ class Ledger:
                 database.expect_whole(db, where=where)
                 head, floors = database.read(db, where=where)
                 database.expect_fit(db, head, floors, copy, where=where)
-            ledger = cls(db, folder, floors=floors, head=head)
+                database.upgrade(db)
+                files = trust_rows.read_files(db, floors, where=where)
+            ledger = cls(db, folder, floors=floors, head=head, files=files)
             if copy is None or copy.number != head.number:
                 prepare_copy(folder.fd, floors_path, ledger._copy()).publish()
         except BaseException:
@@ -115,6 +125,11 @@ class Ledger:
         trace: TracebackType | None,
     ) -> None:
         self._db.close()
+
+    @property
+    def trust(self) -> TrustMemory:
+        """What was seen of roots and logs, with the files that go with it."""
+        return TrustMemory(seen=self.floors.trust, files=self._files)
 
     def owned(self, target: str, name: str) -> tuple[Digest, ...]:
         """Return the images that we put, or were about to put, under this name in this target."""
@@ -162,6 +177,7 @@ class Ledger:
         *,
         floors: Floors | None = None,
         loaded: Mapping[tuple[str, str], Digest] | None = None,
+        trust_files: Mapping[Digest, bytes] | None = None,
     ) -> tuple[str, ...]:
         """Add a record, and the floors that stand after it where something was accepted.
 
@@ -169,6 +185,7 @@ class Ledger:
             attempt: what to record.
             floors: the new floors; None leaves them as they are.
             loaded: what was put where under which name; what was intended there is done with.
+            trust_files: the files that trust material among the floors names for the first time.
 
         Returns:
             What went wrong behind the commit, in words: the second copy could not be renamed. The
@@ -187,10 +204,13 @@ class Ledger:
         with database.translated(self._where), self._transaction():
             database.insert(self._db, head, raw)
             database.write_floors(self._db, self.floors, after)
+            trust_rows.write(self._db, self.floors, after, trust_files or {})
             self._db.executemany("DELETE FROM intents WHERE target = ? AND name = ?", done)
             # Before the commit: whatever can run out of space does so while all can be undone.
             copy = Copy(number=head.number, record=head.hash, floors=after)
             prepared = prepare_copy(self._folder.fd, self._folder.places.floors, copy)
+        files = {**self._files, **(trust_files or {})}
+        self._files = {digest: files[digest] for digest in after.trust_files}
         self.floors, self.head = after, head
         try:
             prepared.publish()
@@ -222,6 +242,7 @@ class Look:
     """The floors as somebody sees them who may not write."""
 
     floors: Floors
+    trust: TrustMemory = NO_MEMORY
     note: str = ""
 
 
@@ -261,6 +282,7 @@ def _look(places: Places, copy: Copy | None, *, where: str) -> Look:
                 database.expect_whole(db, where=where)
                 head, floors = database.read(db, where=where)
                 database.expect_fit(db, head, floors, copy, where=where)
+                files = trust_rows.read_files(db, floors, where=where)
             finally:
                 db.close()
     except ReadOnlyError:
@@ -269,9 +291,10 @@ def _look(places: Places, copy: Copy | None, *, where: str) -> Look:
             raise
         return Look(
             floors=copy.floors,
+            trust=TrustMemory(seen=copy.floors.trust),
             note="a load was cut off before; floors are those of the second copy",
         )
-    return Look(floors=floors)
+    return Look(floors=floors, trust=TrustMemory(seen=floors.trust, files=files))
 
 
 def _candidate(judgement: Judgement) -> Candidate:

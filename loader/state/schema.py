@@ -6,7 +6,24 @@ from typing import Final
 
 APPLICATION_ID: Final = 0x4149524C
 """`AIRL`, in the header of the file: `file` and we tell it from other databases."""
-VERSION: Final = 1
+VERSION: Final = 2
+
+_TRUST: Final = (
+    # What was seen of roots and logs, each one document; `kind` decides what may follow it.
+    """CREATE TABLE trust (
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        seen TEXT NOT NULL,
+        PRIMARY KEY (kind, name)
+    ) STRICT""",
+    # The bytes of the files that these documents name.
+    """CREATE TABLE trust_files (
+        digest TEXT PRIMARY KEY,
+        content BLOB NOT NULL
+    ) STRICT""",
+)
+UPGRADES: Final = {1: _TRUST}
+"""What makes a ledger of the next version out of one of this; rows are never rewritten."""
 
 STATEMENTS: Final = (
     # The bytes that were hashed stand in `record`; everything else about an attempt is a view of
@@ -66,4 +83,5 @@ STATEMENTS: Final = (
         image TEXT NOT NULL,
         PRIMARY KEY (target, name, image)
     ) STRICT""",
+    *_TRUST,
 )

@@ -21,7 +21,7 @@ from loader.errors import (
 )
 from loader.model import strictjson
 from loader.places import Places
-from loader.state import database
+from loader.state import database, schema
 from loader.state import floors as floors_module
 from loader.state.floors import ChannelFloor, Floors, NameFloor
 from loader.state.ledger import Ledger, look
@@ -239,7 +239,7 @@ def _other_database(places: Places) -> None:
 
 def _later_version(places: Places) -> None:
     with sqlite3.connect(places.ledger) as db:
-        db.execute("PRAGMA user_version=2")
+        db.execute(f"PRAGMA user_version={schema.VERSION + 1}")
 
 
 def _linked_ledger(places: Places) -> None:
