@@ -25,8 +25,9 @@ from loader.errors import VerificationError, shown
 from loader.evidence import Broken, SignedEvidence, Unsigned, evidence_of
 from loader.model.envelope import Envelope
 from loader.model.sigstore_bundle import CertificateMaterial, SigstoreBundle
+from loader.policy.claims.signature import SignatureClaim
 from loader.policy.facts import ImageJudgement, Judgement
-from loader.policy.rules import CertificateSpeaker, SignatureClaim
+from loader.policy.speakers import CertificateSpeaker
 from loader.trust.store import Anchor, TrustStore
 from loader.trust.trusted_root import TrustedRoot
 from loader.verify.facts import CertificateSigner, Signed

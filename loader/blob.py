@@ -30,8 +30,9 @@ from loader.errors import (
 from loader.limits import DEFAULT_LIMITS, MIB
 from loader.model.sigstore_bundle import SigstoreBundle
 from loader.places import read_small_file
-from loader.policy.reading import read_speaker
-from loader.policy.rules import BundleSignatureClaim, KeySpeaker, Said
+from loader.policy.claims.bundle_signature import BundleSignatureClaim
+from loader.policy.reading_speakers import read_speaker
+from loader.policy.speakers import KeySpeaker, Said
 from loader.policy.toml import Table
 from loader.policy.weigh import Outcome, weigh
 from loader.trust.anchors import AnchorFile, AnchorKind, AnchorUse, is_file
@@ -41,7 +42,7 @@ from loader.verify.sigstore import Material, verify_artifact
 
 if TYPE_CHECKING:
     from loader.places import Places
-    from loader.policy.rules import Speaker
+    from loader.policy.speakers import Speaker
     from loader.policy.toml import TomlValue
     from loader.verify.sigstore import Signed
 

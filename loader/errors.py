@@ -536,6 +536,12 @@ class ConditionError(PolicyError):
     code: ClassVar[str] = "policy.condition"
 
 
+class ContentsError(PolicyError):
+    """The right one said it and it is recorded as asked, but it says something else."""
+
+    code: ClassVar[str] = "policy.contents"
+
+
 class ScopeError(PolicyError):
     """Evidence holds for the index where policy asks for the platform, or the other way round."""
 

@@ -29,6 +29,7 @@ from loader.limits import DEFAULT_LIMITS
 from loader.model.fields import format_instant
 from loader.model.sigstore_bundle import MessageSignature, SigstoreBundle
 from loader.policy.channels import channel_problem
+from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.decide import claims_of_statement, decide, judge_image, no_rule, refusal
 from loader.policy.facts import (
     BundleClaims,
@@ -40,7 +41,7 @@ from loader.policy.facts import (
     TrustNote,
     Weighed,
 )
-from loader.policy.rules import BundleSignatureClaim, KeySpeaker, SignatureClaim
+from loader.policy.speakers import KeySpeaker
 from loader.policy.weigh import unreadable, weigh
 from loader.supplement import Supplements
 from loader.trust.keys import PublicKey
@@ -62,7 +63,8 @@ if TYPE_CHECKING:
         TrustEntry,
     )
     from loader.policy.model import Policy
-    from loader.policy.rules import Speaker
+    from loader.policy.rules import EvidenceClaim
+    from loader.policy.speakers import Speaker
     from loader.policy.weigh import Outcome
     from loader.trust.store import TrustStore
     from loader.verify.facts import Signed
@@ -272,7 +274,7 @@ def _facts(
     limits: Limits,
 ) -> ImageFacts:
     rules = policy.rules_for(entry.reference)
-    wanted = tuple(one for one in rules.require if isinstance(one, SignatureClaim))
+    wanted = rules.on_images
     supplements = Supplements(entry, blobs, limits=limits)
     seen = [
         _considered(found, graph, wanted, supplements, trust=trust, limits=limits)
@@ -304,7 +306,7 @@ def _failed(item: EvidenceEntry, error: AirlockError) -> Considered:
 def _considered(
     found: Found,
     graph: ImageGraph,
-    wanted: tuple[SignatureClaim, ...],
+    wanted: tuple[EvidenceClaim, ...],
     supplements: Supplements,
     *,
     trust: TrustStore,

@@ -110,3 +110,18 @@ class Reference:
             + (f":{self.tag}" if self.tag else "")
             + (f"@{self.digest}" if self.digest else "")
         )
+
+
+def read_signed_name(text: str) -> tuple[str, str] | None:
+    """Return repository (in canonical spelling) and tag of a signed name, if it is one.
+
+    Whoever signs may write a name with or without tag and digest; what is no full name (a file's
+    name, a package URL) names no image.
+    """
+    name, _, _ = text.partition("@")
+    tagged = ":" in name.rpartition("/")[2]
+    try:
+        found = Reference.parse(name if tagged else f"{name}:latest")
+    except OciError:
+        return None
+    return canonical(found.registry, found.repository), found.tag if tagged else ""

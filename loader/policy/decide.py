@@ -13,6 +13,7 @@ from loader._seal import SEAL
 from loader.errors import (
     ChannelError,
     ConditionError,
+    ContentsError,
     DeniedError,
     EmptyBundleError,
     EvidenceInvalidError,
@@ -29,6 +30,8 @@ from loader.errors import (
     UnvouchedNameError,
     shown,
 )
+from loader.policy.claims.bundle_signature import BundleSignatureClaim
+from loader.policy.claims.signature import SignatureClaim
 from loader.policy.facts import (
     STAGES,
     BundleClaims,
@@ -38,7 +41,7 @@ from loader.policy.facts import (
     Problem,
 )
 from loader.policy.names import vouch
-from loader.policy.rules import BundleSignatureClaim, SignatureClaim, in_words
+from loader.policy.rules import in_words
 from loader.witness import Authorized
 
 if TYPE_CHECKING:
@@ -49,7 +52,8 @@ if TYPE_CHECKING:
     from loader.graph import KeptManifest
     from loader.model.bundle import BundleStatement
     from loader.policy.facts import Considered, ImageFacts, Piece, TrustNote, Weighed
-    from loader.policy.rules import Requirement, Scope
+    from loader.policy.rules import Requirement
+    from loader.policy.speakers import Scope
 
 ORDER: Final[tuple[type[PolicyError], ...]] = (
     EvidenceLimitError,
@@ -61,6 +65,7 @@ ORDER: Final[tuple[type[PolicyError], ...]] = (
     NameTwiceError,
     ChannelError,
     ConditionError,
+    ContentsError,
     ScopeError,
     QuantifierError,
     ThresholdError,
@@ -208,6 +213,7 @@ def _result(
         at=tuple(sorted({at for item in chosen for at in item.weighed.at}, reverse=True)),
         evidence=tuple(dict.fromkeys(i.piece.blob for i in chosen if i.piece.blob is not None)),
         positions=tuple(dict.fromkeys(p for item in chosen for p in item.weighed.positions)),
+        facts=tuple(dict.fromkeys(f for item in chosen for f in item.weighed.facts)),
         problem=problem,
     )
 
@@ -275,6 +281,7 @@ _AFTER: Final[dict[str, tuple[type[PolicyError], str]]] = {
     "signature": (EvidenceInvalidError, "there is evidence for the claim {claim}; none verifies"),
     "identity": (IdentityError, "the claim {claim} is verified, and not by whom policy names"),
     "condition": (ConditionError, "the claim {claim} is not recorded as policy asks"),
+    "contents": (ContentsError, "the claim {claim} is made, and says something else"),
 }
 
 

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from loader.model.reference import Reference
     from loader.policy.rules import ImagePolicy, Requirement
 
-Stage = Literal["absent", "limit", "signature", "identity", "condition", "counts"]
+Stage = Literal["absent", "limit", "signature", "identity", "condition", "contents", "counts"]
 """How far a piece of evidence came: each word is the check it failed, the last that it failed none.
 
 `absent`: it is evidence of another kind. `signature`: it does not verify under the anchor that the
 requirement names. `identity`: it verifies, and somebody else said it. `condition`: the right one
-said it, but log, timestamps, annotations or reference are not as required.
+said it, but log, timestamps, annotations or reference are not as required. `contents`: it is
+recorded as required, and says something else than policy asks for.
 """
 STAGES: Final[tuple[Stage, ...]] = (
     "absent",
@@ -37,6 +38,7 @@ STAGES: Final[tuple[Stage, ...]] = (
     "signature",
     "identity",
     "condition",
+    "contents",
     "counts",
 )
 
@@ -75,7 +77,8 @@ class Problem:
 class Piece:
     """One piece of evidence. `subjects` is what it says it speaks of, of this image's digests."""
 
-    store: Store | Literal["statement"]
+    store: Store | Literal["statement", "trust"]
+    """`trust`: carried trust material that chained to a pinned anchor, and speaks of this image."""
     manifest: Digest | None
     blob: Digest | None
     what: str
@@ -115,6 +118,28 @@ class SignedName:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One thing that evidence says, as a person would ask for it: the commit, who built it."""
+
+    name: str
+    value: str
+    source: str
+    """What says so: "certificate", "predicate", both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meaning:
+    """What one piece of evidence by the right speaker is worth to a claim."""
+
+    subjects: frozenset[Digest]
+    """Those digests of the image for which it says what the claim asks for."""
+    facts: tuple[Fact, ...] = ()
+    problem: Problem | None = None
+    stage: Literal["condition", "contents"] = "contents"
+    """Which check `problem` is about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Weighed:
     """What one requirement makes of one piece of evidence."""
 
@@ -126,6 +151,7 @@ class Weighed:
     at: tuple[datetime, ...] = ()
     positions: tuple[LogPosition, ...] = ()
     names: tuple[SignedName, ...] = ()
+    facts: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +160,7 @@ class Considered:
 
     piece: Piece
     weighed: tuple[Weighed, ...]
-    """In the order of the image's requirements that are about evidence on images."""
+    """In the order of `ImagePolicy.on_images`; empty where no requirement could be about it."""
     problem: Problem | None = None
     """What kept it from being looked at: unreadable, unsigned, about another image."""
 
@@ -168,6 +194,8 @@ class ClaimResult:
     evidence: tuple[Digest, ...]
     """Blobs of the evidence that counts."""
     positions: tuple[LogPosition, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    """What the evidence that counts says, each thing once."""
     problem: Problem | None = None
 
 

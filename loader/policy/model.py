@@ -15,12 +15,9 @@ from loader.limits import DEFAULT_LIMITS
 from loader.policy import reading, toml
 from loader.policy.channels import read_channels
 from loader.policy.patterns import Exact, Regexp
-from loader.policy.rules import (
-    CertificateSpeaker,
-    ClockRule,
-    ImagePolicy,
-    KeySpeaker,
-)
+from loader.policy.reading_anchors import read_anchors
+from loader.policy.rules import ClockRule, ImagePolicy
+from loader.policy.speakers import CertificateSpeaker, KeySpeaker
 from loader.trust.anchors import AnchorFile, AnchorUse
 
 if TYPE_CHECKING:
@@ -77,7 +74,7 @@ class Policy:
             time = table.table("time")
             time.only(("clock",))
             clock = time.word("clock", _CLOCKS)
-        anchors = reading.read_anchors(table.table("anchor")) if table.has("anchor") else ()
+        anchors = read_anchors(table.table("anchor")) if table.has("anchor") else ()
         rules = reading.read_rules(table)
         uses = _uses_of(rules)
         _expect_kinds(anchors, uses)

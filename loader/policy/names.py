@@ -16,37 +16,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from loader.errors import OciError, UnvouchedNameError, shown
-from loader.model.reference import Reference, canonical
+from loader.errors import UnvouchedNameError, shown
+from loader.model.reference import canonical
+from loader.policy.claims.bundle_signature import BundleSignatureClaim
+from loader.policy.claims.signature import SignatureClaim
 from loader.policy.facts import Problem, SignedName, VouchedName
-from loader.policy.rules import BundleSignatureClaim, SignatureClaim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from loader.graph import ImageGraph
+    from loader.model.reference import Reference
     from loader.policy.facts import BundleClaims, ImageFacts
 
 _SAID_MAX: Final = 8
-
-
-def split(text: str) -> tuple[str, str] | None:
-    """Return repository (in canonical spelling) and tag of a signed name, if it is one.
-
-    Whoever signs may write a name with or without tag and digest; what is no full name (a file's
-    name, a package URL) vouches for none.
-    """
-    name, _, _ = text.partition("@")
-    if ":" not in name.rpartition("/")[2]:
-        name += ":latest"
-        tagged = False
-    else:
-        tagged = True
-    try:
-        found = Reference.parse(name)
-    except OciError:
-        return None
-    return canonical(found.registry, found.repository), found.tag if tagged else ""
+_VOUCHING: Final = (SignatureClaim,)
+"""Claims whose speakers may name an image. One who may say what a scan found may not."""
 
 
 def vouch(facts: ImageFacts, bundle: BundleClaims) -> VouchedName:
@@ -91,8 +76,9 @@ def _enough(facts: ImageFacts, *, tag: str) -> tuple[SignedName, ...]:
     """
     reference = facts.entry.reference
     here = canonical(reference.registry, reference.repository)
-    claims = [one for one in facts.policy.require if isinstance(one, SignatureClaim)]
-    for position, claim in enumerate(claims):
+    for position, claim in enumerate(facts.policy.on_images):
+        if not isinstance(claim, _VOUCHING):
+            continue
         names = tuple(
             name
             for one in facts.considered

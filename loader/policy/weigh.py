@@ -19,29 +19,30 @@ from loader.errors import (
     VerificationError,
     shown,
 )
-from loader.model.reference import canonical
+from loader.model.reference import read_signed_name
 from loader.model.simplesigning import SimpleSigning
 from loader.model.statement import Statement
+from loader.policy.claims import signature
+from loader.policy.claims.bundle_signature import BundleSignatureClaim
+from loader.policy.claims.signature import SignatureClaim
 from loader.policy.facts import STAGES, LogPosition, Problem, SignedName, Weighed, Who
-from loader.policy.names import split
-from loader.policy.patterns import Glob
-from loader.policy.rules import (
+from loader.policy.speakers import (
     CERTIFICATE_EXTENSIONS,
     WORKFLOW_EXTENSIONS,
-    BundleSignatureClaim,
     CertificateSpeaker,
     KeySpeaker,
-    SignatureClaim,
 )
 from loader.verify.facts import CertificateSigner, KeySigner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from loader.digest import Digest
     from loader.errors import FormatError
     from loader.model.reference import Reference
-    from loader.policy.rules import Requirement, Speaker
+    from loader.policy.facts import Meaning
+    from loader.policy.rules import EvidenceClaim
+    from loader.policy.speakers import Speaker
     from loader.verify.facts import Signed
     from loader.witness import Verified
 
@@ -49,7 +50,7 @@ Outcome: TypeAlias = "Verified[Signed] | VerificationError"
 
 
 def weigh(
-    requirement: Requirement,
+    requirement: EvidenceClaim | BundleSignatureClaim,
     verify: Callable[[Speaker], Outcome],
     *,
     digests: frozenset[Digest],
@@ -90,7 +91,7 @@ def _unverified(error: VerificationError) -> Weighed:
 
 def _under(
     speaker: Speaker,
-    requirement: Requirement,
+    requirement: EvidenceClaim | BundleSignatureClaim,
     signed: Signed,
     digests: frozenset[Digest],
     reference: Reference | None,
@@ -122,14 +123,16 @@ def _under(
     problem = _stranger(speaker, signed)
     if problem is not None:
         return replace(found, stage="identity", problem=problem)
-    problem = _recorded_otherwise(speaker, signed) or _said_otherwise(
-        requirement, signed, subjects, reference
-    )
+    problem = _recorded_otherwise(speaker, signed)
     if problem is not None:
         return replace(found, stage="condition", problem=problem)
-    if isinstance(requirement, SignatureClaim):
-        subjects = _annotated(requirement, signed, subjects)
-    return replace(found, subjects=subjects, names=_names(signed, subjects, who))
+    if isinstance(requirement, BundleSignatureClaim):
+        return replace(found, names=_names(signed, subjects, who))
+    meaning = _means(requirement, signed, subjects, reference)
+    found = replace(found, subjects=meaning.subjects, facts=meaning.facts)
+    if meaning.problem is not None:
+        return replace(found, stage=meaning.stage, problem=meaning.problem)
+    return replace(found, names=_names(signed, meaning.subjects, who))
 
 
 def who_of(signed: Signed) -> Who:
@@ -252,100 +255,24 @@ def _too_few(message: str, expected: str, found: str = "") -> Problem:
     return Problem(code=ConditionError.code, message=message, expected=expected, found=found)
 
 
-def _said_otherwise(
-    requirement: Requirement,
+def _means(
+    claim: EvidenceClaim,
     signed: Signed,
     subjects: frozenset[Digest],
     reference: Reference | None,
-) -> Problem | None:
-    match requirement:
-        case BundleSignatureClaim():
-            return None
+) -> Meaning:
+    match claim:
         case SignatureClaim():
-            return _other_annotations(requirement, signed, subjects) or _other_reference(
-                requirement, signed, reference
-            )
+            return signature.means(claim, signed, subjects, reference=reference)
         case _:
-            assert_never(requirement)
-
-
-def _other_annotations(
-    claim: SignatureClaim, signed: Signed, subjects: frozenset[Digest]
-) -> Problem | None:
-    if _annotated(claim, signed, subjects):
-        return None
-    _, found = next(_annotations(signed, subjects), (subjects, {}))
-    key, value = next(one for one in claim.annotations if found.get(one[0]) != one[1])
-    return Problem(
-        code=ConditionError.code,
-        message=f"another signed annotation {key!r}",
-        expected=repr(value),
-        found=shown(found[key]) if key in found else "none",
-    )
-
-
-def _annotated(
-    claim: SignatureClaim, signed: Signed, subjects: frozenset[Digest]
-) -> frozenset[Digest]:
-    """Return those of the subjects for which all that the claim wants was signed along.
-
-    A statement may say one thing of one platform and something else of the next.
-    """
-    if not claim.annotations:
-        return subjects
-    return frozenset(
-        digest
-        for digests, found in _annotations(signed, subjects)
-        if all(found.get(key) == value for key, value in claim.annotations)
-        for digest in digests
-    )
-
-
-def _other_reference(
-    claim: SignatureClaim, signed: Signed, reference: Reference | None
-) -> Problem | None:
-    wanted = claim.docker_reference
-    if wanted == "ignore" or reference is None:
-        return None
-    payload = signed.payload
-    text = payload.docker_reference if isinstance(payload, SimpleSigning) else ""
-    name = split(text)
-    if name is not None:
-        matches = (
-            wanted.matches_name(name[0])
-            if isinstance(wanted, Glob)
-            else name[0] == canonical(reference.registry, reference.repository)
-        )
-        if matches:
-            return None
-    return Problem(
-        code=ConditionError.code,
-        message="another signed docker-reference",
-        expected=reference.name if wanted == "match-repository" else str(wanted),
-        found=shown(text) if text else "none: this format of signature has none",
-    )
-
-
-def _annotations(
-    signed: Signed, subjects: frozenset[Digest]
-) -> Iterator[tuple[frozenset[Digest], Mapping[str, str]]]:
-    """Yield what was signed along, and of which subjects: cosign's `-a key=value`."""
-    match signed.payload:
-        case SimpleSigning(optional=optional):
-            yield subjects, {k: v for k, v in optional.items() if isinstance(v, str)}
-        case Statement(subjects=listed):
-            for subject in listed:
-                if subject.digest in subjects:
-                    yield frozenset({subject.digest}), subject.annotations
-        case _:
-            pass
+            assert_never(claim)
 
 
 def _names(signed: Signed, subjects: frozenset[Digest], who: Who) -> tuple[SignedName, ...]:
     found: list[SignedName] = []
     match signed.payload:
         case SimpleSigning(docker_reference=text):
-            name = split(text)
+            name = read_signed_name(text)
             if name is not None:
                 found.append(
                     SignedName(
@@ -359,7 +286,7 @@ def _names(signed: Signed, subjects: frozenset[Digest], who: Who) -> tuple[Signe
                 )
         case Statement(subjects=listed):
             for subject in listed:
-                name = split(subject.name)
+                name = read_signed_name(subject.name)
                 if name is not None and subject.digest in subjects:
                     found.append(
                         SignedName(

@@ -22,6 +22,8 @@ from loader.model.descriptor import OCI_CONFIG, OCI_MANIFEST, Descriptor, Platfo
 from loader.model.image import ImageManifest
 from loader.model.reference import Reference
 from loader.places import Places
+from loader.policy.claims.bundle_signature import BundleSignatureClaim
+from loader.policy.claims.signature import SignatureClaim
 from loader.policy.facts import (
     BundleClaims,
     ClaimResult,
@@ -32,7 +34,8 @@ from loader.policy.facts import (
     VouchedName,
 )
 from loader.policy.model import Policy
-from loader.policy.rules import BundleSignatureClaim, ImagePolicy, KeySpeaker, Said, SignatureClaim
+from loader.policy.rules import ImagePolicy
+from loader.policy.speakers import KeySpeaker, Said
 from loader.report import LINE_LENGTH_MAX, Outcome, as_json, as_text, error_lines, plain
 from loader.run import Host, Trace, Wish
 from loader.runtime.base import Receipt

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loader.policy.rules import CERTIFICATE_EXTENSIONS, WORKFLOW_EXTENSIONS
+from loader.policy.speakers import CERTIFICATE_EXTENSIONS, WORKFLOW_EXTENSIONS
 from tests.fakes.sigworld.identity import workflow
 from tests.presence import ROOT
 from tests.unit.loader.policy.scene import AS_PACKED, KEYLESS, Scene

@@ -19,7 +19,8 @@ from loader.errors import (
 )
 from loader.graph import ImageGraph, read_graph
 from loader.model.bundle import BundleStatement
-from loader.model.reference import canonical
+from loader.model.reference import canonical, read_signed_name
+from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.decide import ORDER, claims_of_statement, decide, judge_image
 from loader.policy.facts import (
     BundleClaims,
@@ -37,8 +38,6 @@ from loader.policy.facts import (
     Who,
 )
 from loader.policy.model import Policy
-from loader.policy.names import split
-from loader.policy.rules import BundleSignatureClaim
 from loader.witness import Authorized
 from tests.fakes import images
 from tests.fakes.content import ContentStore
@@ -372,7 +371,7 @@ def test_floors_come_from_what_counts(world: World) -> None:
     ],
 )
 def test_signed_names(text: str, expected: tuple[str, str] | None) -> None:
-    assert split(text) == expected
+    assert read_signed_name(text) == expected
 
 
 def test_docker_hub_has_several_spellings() -> None:

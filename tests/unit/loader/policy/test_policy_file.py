@@ -5,13 +5,10 @@ import pytest
 from loader.errors import PolicyFileError
 from loader.limits import Limits
 from loader.model.reference import Reference
+from loader.policy.claims.bundle_signature import BundleSignatureClaim
+from loader.policy.claims.signature import SignatureClaim
 from loader.policy.model import Policy
-from loader.policy.rules import (
-    BundleSignatureClaim,
-    CertificateSpeaker,
-    KeySpeaker,
-    SignatureClaim,
-)
+from loader.policy.speakers import CertificateSpeaker, KeySpeaker
 from loader.trust.anchors import AnchorUse
 
 KEY = """

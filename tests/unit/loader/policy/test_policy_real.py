@@ -13,9 +13,10 @@ from loader.model.cosign import CosignSignature
 from loader.model.descriptor import Descriptor
 from loader.model.image import ImageManifest
 from loader.model.reference import Reference
+from loader.policy.claims.signature import SignatureClaim
 from loader.policy.facts import Weighed
 from loader.policy.model import Policy
-from loader.policy.rules import KeySpeaker, SignatureClaim, Speaker
+from loader.policy.speakers import KeySpeaker, Speaker
 from loader.policy.weigh import Outcome, weigh
 from loader.trust.store import TrustStore
 from loader.verify.sigstore import Material, verify_evidence

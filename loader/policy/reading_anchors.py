@@ -1,0 +1,72 @@
+"""From TOML to anchors: what a policy calls by a name, and the files behind it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from loader.errors import PolicyFileError, shown
+from loader.trust.anchors import AnchorFile, is_file
+
+if TYPE_CHECKING:
+    from loader.policy.toml import Table
+    from loader.trust.anchors import AnchorKind
+
+_ANCHOR_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
+_LATER_ANCHORS: Final = {
+    name: f"this version does not know anchors of the kind {name!r} yet"
+    for name in ("tuf-root", "notary-root")
+} | {"max-staleness": "this version does not judge max-staleness yet"}
+
+
+def expect_anchor_name(name: str, *, where: str, endings: tuple[str, ...]) -> None:
+    """Refuse what names no anchor, or a file of another kind.
+
+    Raises:
+        PolicyFileError: it does.
+    """
+    if is_file(name) and ("/" in name or name.endswith(endings)):
+        return
+    if _ANCHOR_NAME.fullmatch(name) is None or is_file(name):
+        raise PolicyFileError(
+            "not the name of an anchor",
+            where=where,
+            expected=f"[anchor.NAME], a folder anchors/NAME, or a file {' or '.join(endings)}",
+            found=shown(name),
+        )
+
+
+def read_anchors(table: Table) -> tuple[AnchorFile, ...]:
+    """Return the `[anchor.NAME]` tables.
+
+    Raises:
+        PolicyFileError: a name or a table that is not one.
+    """
+    anchors: list[AnchorFile] = []
+    for name in table.names:
+        item = table.table(name)
+        if _ANCHOR_NAME.fullmatch(name) is None or is_file(name):
+            raise PolicyFileError(
+                "not the name of an anchor",
+                where=table.at(shown(name)),
+                expected=_ANCHOR_NAME.pattern,
+            )
+        item.only(("trusted-root", "key", "certificate"), elsewhere=_LATER_ANCHORS)
+        kinds: list[AnchorKind] = [kind for kind in ("trusted-root", "key") if item.has(kind)]
+        if len(kinds) != 1:
+            raise PolicyFileError(
+                "an anchor is exactly one thing",
+                where=item.path,
+                expected="`trusted-root` or `key`",
+                hint="a private authority's certificates are dated by the logs and timestamp "
+                "authorities of a trusted root: name both"
+                if item.has("certificate")
+                else "",
+            )
+        certificate = item.optional_text("certificate") or ""
+        if certificate and kinds[0] != "trusted-root":
+            raise PolicyFileError("a key has no authority above it", where=item.at("certificate"))
+        anchors.append(
+            AnchorFile(name=name, kind=kinds[0], file=item.text(kinds[0]), certificate=certificate)
+        )
+    return tuple(anchors)
