@@ -12,7 +12,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
-from bundler.verbs import inspect, pack, verify_bundle
+from bundler.verbs import inspect, pack, verify, verify_bundle
 from bundler.verbs.call import PROGRAM, Call, Parser
 from loader.errors import AirlockError
 from loader.interrupts import Interrupts
@@ -40,6 +40,7 @@ class _Verb(Protocol):
 _VERBS: Final[dict[str, _Verb]] = {
     "pack": pack,
     "inspect": inspect,
+    "verify": verify,
     "verify-bundle": verify_bundle,
 }
 

@@ -7,7 +7,7 @@ changes the policy, on both sides, where it can be read.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -16,8 +16,9 @@ from bundler.store import ContentStore
 from loader.errors import UsageError
 from loader.judge import judge, judge_statement
 from loader.limits import DEFAULT_LIMITS
-from loader.model.bundle import BundleStatement, TrustEntry
+from loader.model.bundle import BlobSource, BundleStatement, TrustEntry
 from loader.model.descriptor import Descriptor
+from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.facts import Judgement
 from loader.policy.model import Policy
 from loader.trust.store import TrustStore
@@ -51,14 +52,51 @@ class FarSide:
             raise UsageError(
                 "the policy cannot be read", where=str(path), found=e.strerror or ""
             ) from e
-        policy = Policy.parse(raw, where=str(path))
-        return cls(policy=policy, trust=TrustStore.open(policy, policy_directory=path.parent))
+        return cls.read(raw, where=str(path), folder=path.parent)
+
+    @classmethod
+    def read(cls, raw: bytes, *, where: str, folder: Path) -> FarSide:
+        """Read the policy that these bytes write; files that it names are relative to `folder`.
+
+        Raises:
+            PolicyFileError, AnchorFileError, TrustRootError: as `open`.
+        """
+        policy = Policy.parse(raw, where=where)
+        return cls(policy=policy, trust=TrustStore.open(policy, policy_directory=folder))
+
+    @property
+    def asks_of_bundles(self) -> bool:
+        """Whether the policy asks for something that only a bundle can have."""
+        return bool(self.policy.channels) or any(
+            isinstance(one, BundleSignatureClaim)
+            for rule in self.policy.rules
+            for one in rule.require
+        )
+
+    @property
+    def before_packing(self) -> FarSide:
+        """The same policy without what it asks of a bundle, for images that are in none yet.
+
+        Their names are then as they are asked for: it is often a bundle's signature that gives
+        an image its name.
+        """
+        rules = tuple(
+            replace(
+                rule,
+                name="as-packed",
+                require=tuple(
+                    one for one in rule.require if not isinstance(one, BundleSignatureClaim)
+                ),
+            )
+            for rule in self.policy.rules
+        )
+        return replace(self, policy=replace(self.policy, rules=rules, channels=()))
 
     def judge(
         self,
         statement: BundleStatement,
         signatures: tuple[bytes, ...],
-        blobs: ContentStore,
+        blobs: BlobSource,
         *,
         now: datetime,
     ) -> Judgement:

@@ -1,0 +1,1 @@
+"""Judging what is there before, or without, packing it: `verify` and the verbs around it."""

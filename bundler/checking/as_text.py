@@ -1,0 +1,95 @@
+"""A verdict as claims, for people: what holds, who said it, when, and where that is kept.
+
+Lines are reduced to printable ASCII on their way out: images, certificates and logs wrote some of
+what stands in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from bundler.checking.verdict import Verdict
+from loader.model.fields import format_instant
+from loader.policy.facts import ClaimResult, Considered, ImageJudgement, Problem
+
+_REASONS_MAX: Final = 100
+_LOG_LENGTH_SHOWN: Final = 16
+
+
+def lines(verdict: Verdict, *, explain: bool = False) -> Iterator[str]:
+    """Yield the lines of a verdict; `explain` lists all evidence that was looked at."""
+    for line in _lines(verdict, explain=explain):
+        yield "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in line)
+
+
+def _lines(verdict: Verdict, *, explain: bool) -> Iterator[str]:
+    judgement, error = verdict.judgement, verdict.error
+    if judgement is not None:
+        for claim in judgement.bundle.results:
+            yield from _claim(claim)
+        for image in judgement.images:
+            yield from _image(image, verdict, explain=explain)
+    for note in verdict.subject.notes:
+        yield f"  note     {note}"
+    if error is None:
+        count = len(verdict.subject.statement.images)
+        yield f"VERIFIED: {count} image{'s' * (count != 1)}"
+        return
+    if judgement is None or not judgement.images:
+        for reason in error.reasons[:_REASONS_MAX]:
+            yield f"  reason   {reason}"
+    yield f"REFUSED ({error.code}, exit status {error.exit_status}): {error.message}"
+
+
+def _image(image: ImageJudgement, verdict: Verdict, *, explain: bool) -> Iterator[str]:
+    entry = image.entry
+    platforms = ", ".join(str(kept.platform) for kept in image.graph.kept if kept.platform)
+    yield f"{verdict.subject.name_of(entry)}  {entry.image.digest}" + (
+        f"  {platforms}" if platforms else ""
+    )
+    if verdict.subject.kind == "bundle":
+        if image.name.problem is None:
+            yield f"  ok       name: {image.name.how}, {image.name.by}"
+        else:
+            yield from _refused("name", image.name.problem)
+    for claim in image.claims:
+        yield from _claim(claim)
+    refused = any(claim.problem is not None for claim in image.claims)
+    for one in image.considered:
+        if explain or (refused and not one.counts):
+            yield from _considered(one)
+    if not image.considered and refused:
+        yield "    seen     no evidence at all, in any of the places where it is kept"
+
+
+def _claim(claim: ClaimResult) -> Iterator[str]:
+    if claim.problem is not None:
+        yield from _refused(claim.words, claim.problem)
+        return
+    yield f"  ok       {claim.words}"
+    for who in claim.who:
+        yield f"             said by {who}"
+    if claim.at:
+        yield f"             at {', '.join(format_instant(at) for at in claim.at)}"
+    for place in claim.positions:
+        yield f"             log {place.log[:_LOG_LENGTH_SHOWN]}, index {place.log_index}"
+    for blob in claim.evidence:
+        yield f"             evidence {blob}"
+
+
+def _refused(words: str, problem: Problem) -> Iterator[str]:
+    yield f"  REFUSED  {words}"
+    yield f"             {problem.code}: {problem.message}"
+    if problem.expected and problem.expected != words:
+        yield f"             expected {problem.expected}"
+    if problem.found:
+        yield f"             found    {problem.found}"
+    if problem.hint:
+        yield f"             hint     {problem.hint}"
+
+
+def _considered(one: Considered) -> Iterator[str]:
+    where = "" if one.piece.manifest is None else f" {one.piece.manifest.short}"
+    why = "counts" if one.counts else f"does not count: {one.why_not or 'nothing asks for it'}"
+    yield f"    seen     {one.piece.what} ({one.piece.store}{where}): {why}"

@@ -1,0 +1,1 @@
+"""Policies that this side writes: proposed, imported, described."""
