@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from loader.digest import Digest
@@ -169,7 +169,9 @@ def hand_over(
     """
     trace.intended += ledger.intend(wish.target, {one.name: one.digests for one in chosen})
     for one in chosen:
-        trace.receipts.append(_load_one(staged, one, runtime, ledger.owned(wish.target, one.name)))
+        receipt = _load_one(staged, one, runtime, ledger.owned(wish.target, one.name))
+        manifests = tuple(kept.digest for kept in one.selection)
+        trace.receipts.append(replace(receipt, manifests=manifests))
 
 
 def _load_one(

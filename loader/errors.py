@@ -497,6 +497,12 @@ class StateVersionError(StateError):
     code: ClassVar[str] = "state.version"
 
 
+class StateKeyError(StateError):
+    """The host's own key is gone, damaged, or another than the one that signed the ledger."""
+
+    code: ClassVar[str] = "state.key"
+
+
 class StatePermissionError(StateError):
     """Somebody else could have written to the host's memory."""
 

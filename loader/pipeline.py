@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from loader.archive.metadata import MetadataStore
 from loader.archive.reader import ArchiveReader
 from loader.delivery import choose, hand_over, stage, undone_if_it_fails
+from loader.digest import Digest
 from loader.errors import AirlockError, FormatError, PolicyError, RefusedError
 from loader.judge import judge, judge_statement
 from loader.model.bundle import BundleStatement
@@ -82,7 +83,7 @@ def load(
     """
     with (
         StateFolder.lock(host.places, verb="load", at=host.now) as folder,
-        Ledger.open(folder, at=host.now, loader=host.version) as ledger,
+        Ledger.open(folder, at=host.now, loader=host.version, signer=host.signer) as ledger,
     ):
         try:
             _load(path, host, runtime, wish, trace, ledger, progress, interrupts)
@@ -144,6 +145,7 @@ def _admit(
     policy, trust, limits = host.policy, host.trust, host.limits
     sealed = reader.read_statement()
     trace.statement = statement = BundleStatement.parse(sealed.raw, limits=limits)
+    trace.signatures = tuple(Digest.of(raw) for raw in sealed.signatures)
     claims = judge_statement(
         statement,
         sealed.signatures,

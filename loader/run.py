@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from loader.errors import AirlockError
 from loader.limits import DEFAULT_LIMITS, Limits
-from loader.state.record import Attempt, AttemptedImage, Failure, Outcome
+from loader.state.record import Attempt, AttemptedClaim, AttemptedImage, Failure, Outcome
 
 if TYPE_CHECKING:
+    from loader.digest import Digest
     from loader.model.bundle import BundleStatement
     from loader.model.descriptor import Platform
     from loader.places import Places
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from loader.policy.model import Policy
     from loader.runtime.base import Receipt
     from loader.state.admission import Admission
+    from loader.state.signing import Signer
     from loader.trust.store import TrustStore
 
 REFUSED_IMAGE_COUNT_MAX: Final = 100
@@ -48,6 +50,8 @@ class Host:
     now: datetime
     version: str
     limits: Limits = DEFAULT_LIMITS
+    signer: Signer | None = None
+    """Who signs records; None takes the key in the state folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,8 @@ class Trace:
     layers_read: int = 0
     """Bytes of layers that were taken from the archive."""
     statement: BundleStatement | None = None
+    signatures: tuple[Digest, ...] = ()
+    """The statement's signatures, as they came."""
     judgement: Judgement | None = None
     admission: Admission | None = None
     receipts: list[Receipt] = field(default_factory=list)
@@ -109,6 +115,7 @@ class Trace:
             archive=self.archive,
             target=wish.target,
             statement=None if statement is None else statement.digest,
+            signatures=self.signatures,
             created=None if statement is None else statement.created,
             channel=None if statement is None else statement.channel,
             sequence=None if statement is None else statement.sequence,
@@ -119,6 +126,7 @@ class Trace:
                 _attempted(image, receipts.get(image.name.reference.tagged)) for image in images
             ),
             downgrade=None if admission is None else admission.reason,
+            downgrades=() if admission is None else admission.downgrades,
             warnings=warnings,
             failure=failure,
         )
@@ -130,7 +138,14 @@ def _attempted(image: ImageJudgement, receipt: Receipt | None) -> AttemptedImage
         packed_as=str(image.entry.reference),
         image=image.entry.image.digest,
         evidence=tuple(dict.fromkeys(d for claim in image.claims for d in claim.evidence)),
+        claims=tuple(
+            AttemptedClaim(words=claim.words, who=claim.who, at=claim.at)
+            for claim in image.claims
+            if claim.holds == "met"
+        ),
         at=image.at,
         what="" if receipt is None else receipt.what,
+        manifests=() if receipt is None else receipt.manifests,
+        brought=() if receipt is None else receipt.undo.brought,
         read_back=() if receipt is None else receipt.read_back,
     )

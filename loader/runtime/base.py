@@ -103,6 +103,8 @@ class Receipt:
     what: Literal["loaded", "already-there"]
     read_back: tuple[tuple[str, str], ...]
     """Each fact that was compared, and its value: ("image ID (config digest)", "sha256:…")."""
+    manifests: tuple[Digest, ...] = ()
+    """The platforms' manifests that were handed over; `delivery` fills this in."""
     notes: tuple[str, ...] = ()
     undo: Undo = Undo()
 

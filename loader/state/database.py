@@ -12,7 +12,6 @@ import sqlite3
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -21,7 +20,6 @@ from loader.digest import Digest
 from loader.errors import (
     AirlockError,
     BusyError,
-    FormatError,
     LocalError,
     NoSpaceError,
     ReadOnlyError,
@@ -31,34 +29,24 @@ from loader.errors import (
     StateVersionError,
     shown,
 )
-from loader.limits import STATE_LIMITS
-from loader.model import strictjson
 from loader.model.fields import Fields, format_instant, parse_instant
 from loader.places import expect_private, state_error
-from loader.state import schema, trust_rows
+from loader.state import schema, signed_rows, trust_rows
 from loader.state.floors import ChannelFloor, Copy, Floors, NameFloor
-from loader.state.record import NO_RECORD, Attempt
+from loader.state.record import NO_RECORD, Attempt, parse_record
+from loader.state.signed_rows import Head
 
 if TYPE_CHECKING:
-    from loader.model.strictjson import JsonObject
     from loader.state.lock import StateFolder
+    from loader.state.signing import Signer
 
 BUSY_SECONDS: Final = 5.0
-RECORD_SIZE_MAX: Final = 64 * 1024 * 1024
 TAIL_COUNT: Final = 1000
 """Records whose chain is looked at whenever the ledger is opened; `audit verify` looks at all."""
 TAIL_SIZE: Final = 16 * 1024 * 1024
 """Bytes of them: behind this, only the record that goes beyond it."""
 _TIME: Final = "newest verified time"
 _SQLITE_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """The last record of the chain."""
-
-    number: int
-    hash: Digest
 
 
 def make_file(folder: StateFolder, path: Path) -> None:
@@ -129,6 +117,18 @@ def expect_whole(db: sqlite3.Connection, *, where: str) -> None:
     Raises:
         StateError: it is one of these.
     """
+    expect_ours(db, where=where)
+    problems = db.execute("PRAGMA quick_check(1)").fetchall()
+    if problems != [("ok",)]:
+        raise StateError("the ledger is damaged", where=where, found=shown(problems))
+
+
+def expect_ours(db: sqlite3.Connection, *, where: str) -> None:
+    """Refuse another program's database, and another version's.
+
+    Raises:
+        StateError: it is one of these.
+    """
     application = db.execute("PRAGMA application_id").fetchone()[0]
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if application != schema.APPLICATION_ID:
@@ -141,9 +141,6 @@ def expect_whole(db: sqlite3.Connection, *, where: str) -> None:
             found=shown(version),
             hint="a newer loader wrote it: use that one, nothing was changed",
         )
-    problems = db.execute("PRAGMA quick_check(1)").fetchall()
-    if problems != [("ok",)]:
-        raise StateError("the ledger is damaged", where=where, found=shown(problems))
 
 
 def upgrade(db: sqlite3.Connection) -> None:
@@ -163,33 +160,17 @@ def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
-def begin(db: sqlite3.Connection, attempt: Attempt) -> None:
+def begin(db: sqlite3.Connection, attempt: Attempt, signer: Signer) -> None:
     """Make tables and the first record, all or nothing."""
-    floors = Floors()
-    raw = attempt.encode(number=0, previous=NO_RECORD, floors=floors.digest)
     db.execute("BEGIN IMMEDIATE")
     for statement in schema.STATEMENTS:
         db.execute(statement)
     db.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
     db.execute(f"PRAGMA user_version={schema.VERSION}")
-    insert(db, Head(number=0, hash=Digest.of(raw)), raw)
-    db.execute("COMMIT")
-
-
-def insert(db: sqlite3.Connection, head: Head, raw: bytes) -> None:
-    """Add a record, if it can be read again.
-
-    Raises:
-        StateError: it cannot.
-    """
-    try:
-        parse_record(raw)
-    except FormatError as e:
-        raise StateError("a record that could not be read again", found=str(e)) from e
-    db.execute(
-        "INSERT INTO records (number, hash, record) VALUES (?, ?, ?)",
-        (head.number, str(head.hash), raw.decode("utf-8")),
+    signed_rows.insert(
+        db, attempt, number=0, previous=NO_RECORD, floors=Floors().digest, signer=signer
     )
+    db.execute("COMMIT")
 
 
 def read(db: sqlite3.Connection, *, where: str) -> tuple[Head, Floors]:
@@ -242,15 +223,16 @@ def _follow(rows: Iterable[tuple[int, str, str]], floors: Floors, *, where: str)
     return head
 
 
-def parse_record(raw: bytes) -> JsonObject:
-    """Return a record's document.
+def read_floors(db: sqlite3.Connection, *, where: str) -> Floors:
+    """Return the floors of the tables.
 
     Raises:
-        FormatError: it is none, or too large ever to be read again.
+        StateError: they cannot be understood.
     """
-    return strictjson.parse_object(
-        raw, what="a record", size_max=RECORD_SIZE_MAX, limits=STATE_LIMITS
-    )
+    try:
+        return _read_floors(db)
+    except (AirlockError, AttributeError, TypeError, ValueError) as e:
+        raise StateError("the ledger cannot be understood", where=where, found=shown(e)) from e
 
 
 def _read_floors(db: sqlite3.Connection) -> Floors:

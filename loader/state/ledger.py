@@ -21,16 +21,18 @@ from loader._seal import SEAL
 from loader.digest import Digest
 from loader.errors import LocalError, ReadOnlyError, StateError
 from loader.places import Places, open_private_folder
-from loader.state import database, trust_rows
+from loader.state import database, signed_rows, trust_rows
 from loader.state.admission import Admission, Candidate, CandidateName, consider
 from loader.state.floors import Copy, Floors, prepare_copy, read_copy
 from loader.state.record import Attempt
+from loader.state.signing import HostKey
 from loader.trust.memory import NO_MEMORY, TrustMemory
 from loader.witness import Admitted, Authorized
 
 if TYPE_CHECKING:
     from loader.policy.facts import ImageJudgement, Judgement
     from loader.state.lock import StateFolder
+    from loader.state.signing import Signer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ def admit(
 class Ledger:
     """The open ledger of a locked state folder. Use it as a context manager."""
 
-    __slots__ = ("_db", "_files", "_folder", "floors", "head")
+    __slots__ = ("_db", "_files", "_folder", "_signer", "floors", "head")
 
     def __init__(
         self,
@@ -72,23 +74,34 @@ class Ledger:
         folder: StateFolder,
         *,
         floors: Floors,
-        head: database.Head,
+        head: signed_rows.Head,
         files: Mapping[Digest, bytes],
+        signer: Signer,
     ) -> None:
         self._db = db
         self._folder = folder
         self._files = files
+        self._signer = signer
         self.floors = floors
         self.head = head
 
     @classmethod
-    def open(cls, folder: StateFolder, *, at: datetime, loader: str) -> Self:
+    def open(
+        cls, folder: StateFolder, *, at: datetime, loader: str, signer: Signer | None = None
+    ) -> Self:
         """Open the ledger, or begin it on a host that has neither ledger nor floors.
 
         A run that was killed between its commit and the second copy is brought to its end.
 
+        Args:
+            folder: the state folder, locked.
+            at: the local clock, for the first record.
+            loader: the loader's version.
+            signer: who signs for this host; None takes the key in the state folder.
+
         Raises:
             StateError: ledger and second copy are damaged, or do not fit together.
+            StateKeyError: the host's key is gone, or another than the one that signed before.
             LocalError: they cannot be read or written.
         """
         path, floors_path = folder.places.ledger, folder.places.floors
@@ -101,13 +114,16 @@ class Ledger:
             with database.translated(where):
                 if database.is_empty(db):
                     database.expect_never_begun(copy, where=where)
-                    database.begin(db, Attempt(verb="begin", outcome="begun", at=at, loader=loader))
+                    signer = signer or HostKey.read(folder) or HostKey.make(folder)
+                    first = Attempt(verb="begin", outcome="begun", at=at, loader=loader)
+                    database.begin(db, first, signer)
                 database.expect_whole(db, where=where)
                 head, floors = database.read(db, where=where)
                 database.expect_fit(db, head, floors, copy, where=where)
                 database.upgrade(db)
                 files = trust_rows.read_files(db, floors, where=where)
-            ledger = cls(db, folder, floors=floors, head=head, files=files)
+                signer = _signer_of(db, folder, head, signer, where=where)
+            ledger = cls(db, folder, floors=floors, head=head, files=files, signer=signer)
             if copy is None or copy.number != head.number:
                 prepare_copy(folder.fd, floors_path, ledger._copy()).publish()
         except BaseException:
@@ -199,10 +215,15 @@ class Ledger:
         if not after.covers(self.floors):
             raise StateError("floors would fall", where=self._where)
         number = self.head.number + 1
-        raw = attempt.encode(number=number, previous=self.head.hash, floors=after.digest)
-        head = database.Head(number=number, hash=Digest.of(raw))
         with database.translated(self._where), self._transaction():
-            database.insert(self._db, head, raw)
+            head = signed_rows.insert(
+                self._db,
+                attempt,
+                number=number,
+                previous=self.head.hash,
+                floors=after.digest,
+                signer=self._signer,
+            )
             database.write_floors(self._db, self.floors, after)
             trust_rows.write(self._db, self.floors, after, trust_files or {})
             self._db.executemany("DELETE FROM intents WHERE target = ? AND name = ?", done)
@@ -235,6 +256,21 @@ class Ledger:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+
+
+def _signer_of(
+    db: sqlite3.Connection,
+    folder: StateFolder,
+    head: signed_rows.Head,
+    signer: Signer | None,
+    *,
+    where: str,
+) -> Signer:
+    """Return who signed the last record. A ledger that is older than its host's key gets one."""
+    signer = signer or HostKey.read(folder)
+    if not signed_rows.keys(db, where=where):
+        return signer or HostKey.make(folder)
+    return signed_rows.expect_same_key(db, head, signer, where=where)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,13 @@ APPLICATION_ID: Final = 0x4149524C
 """`AIRL`, in the header of the file: `file` and we tell it from other databases."""
 VERSION: Final = 2
 
+_KEYS: Final = (
+    # Public halves: a record names its key by digest, so a row here can say nothing false.
+    """CREATE TABLE keys (
+        key TEXT PRIMARY KEY,
+        spki TEXT NOT NULL
+    ) STRICT""",
+)
 _TRUST: Final = (
     # What was seen of roots and logs, each one document; `kind` decides what may follow it.
     """CREATE TABLE trust (
@@ -22,7 +29,7 @@ _TRUST: Final = (
         content BLOB NOT NULL
     ) STRICT""",
 )
-UPGRADES: Final = {1: _TRUST}
+UPGRADES: Final = {1: (*_KEYS, *_TRUST)}
 """What makes a ledger of the next version out of one of this; rows are never rewritten."""
 
 STATEMENTS: Final = (
@@ -83,5 +90,6 @@ STATEMENTS: Final = (
         image TEXT NOT NULL,
         PRIMARY KEY (target, name, image)
     ) STRICT""",
+    *_KEYS,
     *_TRUST,
 )

@@ -13,6 +13,7 @@ from loader.verbs.saying import bug, print_out, say_error
 if TYPE_CHECKING:
     from loader.report import Outcome
     from loader.run import Host, Wish
+    from loader.state.signing import Signer
     from loader.verbs.call import Call
 
 JudgedVerb: TypeAlias = Literal["verify", "load"]
@@ -32,6 +33,7 @@ class JudgedRun:
         self.confinement: tuple[str, ...] = ()
         self.host: Host | None = None
         self.wish: Wish | None = None
+        self.signer: Signer | None = None
 
     def cut_off(self) -> None:
         """Leave every network for good; from here on, what others wrote may be read."""
@@ -56,7 +58,12 @@ class JudgedRun:
             policy, policy_directory=path.absolute().parent, anchors_directory=places.anchors
         )
         self.host = Host(
-            places=places, policy=policy, trust=trust, now=self.call.clock(), version=VERSION
+            places=places,
+            policy=policy,
+            trust=trust,
+            now=self.call.clock(),
+            version=VERSION,
+            signer=self.signer,
         )
         return self.host
 

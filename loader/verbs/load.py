@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from loader.errors import AirlockError, UsageError, shown
 from loader.verbs.call import NoForce, declare_bundle
 from loader.verbs.judged import judged
+from loader.verbs.signing import signing
 
 if TYPE_CHECKING:
     from loader.run import Wish
@@ -50,7 +51,7 @@ def run(call: Call) -> int:
     def go(judging: JudgedRun) -> None:
         target = parse_target(call.arguments.into)
         judging.wish = wish = _wish(call, target)
-        with open_target(target, call.environment) as runtime:
+        with signing(call) as judging.signer, open_target(target, call.environment) as runtime:
             hand_in(judging, runtime, wish)
 
     def hand_in(judging: JudgedRun, runtime: Runtime, wish: Wish) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from loader.config import Command, Config, WatchSettings
 from loader.errors import ConfigFileError
@@ -66,3 +68,74 @@ def test_anything_else_is_said_with_its_place(text: str, said: str) -> None:
     assert said in f"{refused.value}; {refused.value.hint}"
     assert refused.value.exit_status == 2
     assert "config.toml" in refused.value.where
+
+
+def _key(path: Path) -> Path:
+    key = Ed25519PrivateKey.generate().public_key()
+    path.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return path
+
+
+def test_a_host_that_others_sign_for(tmp_path: Path) -> None:
+    for name in ("host", "anna", "ben"):
+        _key(tmp_path / f"{name}.pub")
+    path = tmp_path / "config.toml"
+    path.write_text("""
+schema = 1
+[ledger]
+sign-command = ["/usr/libexec/sign", "--slot", "9c"]
+public-key = "host.pub"
+[policy]
+keys = ["anna.pub", "ben.pub"]
+threshold = 2
+[floors]
+stable = 10
+""")
+    config = Config.read(path)
+    assert config.sign_command is not None
+    assert config.sign_command.command.path == Path("/usr/libexec/sign")
+    assert config.sign_command.key.algorithm == "Ed25519"
+    assert config.policy_keys is not None
+    assert [key.name for key in config.policy_keys.keys] == ["anna.pub", "ben.pub"]
+    assert config.policy_keys.threshold == 2
+    assert config.floors == {"stable": 10}
+
+
+def test_a_host_without_the_file_has_the_defaults(tmp_path: Path) -> None:
+    assert Config.read(tmp_path / "config.toml") == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[ledger]\npublic-key = "host.pub"', "a key is missing"),
+        ('[ledger]\nsign-command = ["/bin/x"]', "a key is missing"),
+        ('[ledger]\nsign-command = ["x"]\npublic-key = "host.pub"', "an absolute path"),
+        ('[ledger]\nsign-command = ["/bin/x"]\npublic-key = "none.pub"', "cannot be used"),
+        ('[policy]\nkeys = ["host.pub"]\nthreshold = 0', "expected 1 to 1"),
+        ('[policy]\nkeys = ["host.pub"]\nthreshold = 2', "expected 1 to 1"),
+        ('[policy]\nkeys = ["host.pub"]', "a key is missing"),
+        ('[policy]\nkeys = ["host.pub", "same.pub"]\nthreshold = 2', "one key under two names"),
+        ("[policy]\nkeys = []\nthreshold = 1", "not an array of files"),
+        ('[policy]\nkeys = "host.pub"\nthreshold = 1', "not an array of files"),
+        ("[floors]\nStable = 1", "not a channel's name"),
+        ('[floors]\nstable = "1"', "not an integer in range"),
+        ('[ledger]\nsigncommand = ["/bin/x"]', "the nearest known key is 'sign-command'"),
+    ],
+)
+def test_a_host_is_not_told_half(tmp_path: Path, text: str, said: str) -> None:
+    """A169: what nobody reads would be a check that nobody makes."""
+    raw = _key(tmp_path / "host.pub").read_bytes()
+    (tmp_path / "same.pub").write_bytes(raw)
+    (tmp_path / "config.toml").write_text(f"schema = 1\n{text}\n")
+    with pytest.raises(ConfigFileError) as refused:
+        Config.read(tmp_path / "config.toml")
+    assert said in f"{refused.value}; {refused.value.hint}"
+
+
+def test_a_file_that_others_may_write_says_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("schema = 1\n")
+    path.chmod(0o666)
+    with pytest.raises(ConfigFileError, match="others may write"):
+        Config.read(path)

@@ -21,7 +21,7 @@ from loader.errors import (
 )
 from loader.model import strictjson
 from loader.places import Places
-from loader.state import database, schema
+from loader.state import database, record, schema
 from loader.state import floors as floors_module
 from loader.state.floors import ChannelFloor, Floors, NameFloor
 from loader.state.ledger import Ledger, look
@@ -151,7 +151,7 @@ def test_what_could_not_be_read_again_is_not_written(
 ) -> None:
     write(places, 1)
     before = read(places)
-    for module, name in ((floors_module, "COPY_SIZE_MAX"), (database, "RECORD_SIZE_MAX")):
+    for module, name in ((floors_module, "COPY_SIZE_MAX"), (record, "RECORD_SIZE_MAX")):
         with (
             monkeypatch.context() as narrow,
             StateFolder.lock(places, verb="load", at=AT) as folder,

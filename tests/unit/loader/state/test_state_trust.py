@@ -169,6 +169,8 @@ def _as_version_1(places: Places) -> None:
     with sqlite3.connect(places.ledger) as db:
         db.execute("DROP TABLE trust")
         db.execute("DROP TABLE trust_files")
+        db.execute("DROP TABLE keys")
+        db.execute("UPDATE records SET key = NULL, signature = NULL")
         db.execute("PRAGMA user_version=1")
     _, _, body = places.floors.read_bytes().partition(b"\n")
     body = body.replace(b'"schema":2', b'"schema":1')
