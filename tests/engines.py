@@ -248,7 +248,12 @@ def program_path(name: str) -> str:
 
 @contextlib.contextmanager
 def run_daemon(
-    argv: list[str], *, ready: Callable[[], bool], log: Path, env: dict[str, str] | None = None
+    argv: list[str],
+    *,
+    ready: Callable[[], bool],
+    log: Path,
+    env: dict[str, str] | None = None,
+    stop: signal.Signals = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a daemon until the block ends; it also ends with the test process, however that ends."""
     tether = shutil.which("setpriv")
@@ -272,7 +277,7 @@ def run_daemon(
         yield process
     finally:
         if process.poll() is None:
-            process.terminate()
+            process.send_signal(stop)
             try:
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
