@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from loader import VERSION
 from loader.errors import AirlockError, OutputError
-from loader.verbs import doctor, load, verify, verify_blob, verify_bundle
+from loader.verbs import audit, doctor, history, load, verify, verify_blob, verify_bundle, why
 from loader.verbs.call import PROGRAM, Call, Parser, path
 from loader.verbs.saying import bug, say_error
 
@@ -86,6 +86,9 @@ _VERBS: Final[dict[str, _Verb]] = {
     "load": load,
     "verify-blob": verify_blob,
     "verify-bundle": verify_bundle,
+    "history": history,
+    "why": why,
+    "audit": audit,
     "doctor": doctor,
 }
 

@@ -491,6 +491,12 @@ class StateMissingError(StateError):
     code: ClassVar[str] = "state.missing"
 
 
+class MissingRecordError(StateError):
+    """The ledger has no record of what is asked for."""
+
+    code: ClassVar[str] = "state.no-record"
+
+
 class StateVersionError(StateError):
     """A newer loader wrote the host's memory."""
 
