@@ -735,3 +735,24 @@ class TimestampError(VerificationError):
     """A timestamp is not a known authority's signature over this signature."""
 
     code: ClassVar[str] = "signature.timestamp"
+
+
+# --- Docker Content Trust (docs/content-trust.md) -----------------------------------------------
+
+
+class NotaryError(VerificationError):
+    """A repository's metadata is not what its root says: signatures, hashes, lengths, or form."""
+
+    code: ClassVar[str] = "signature.notary"
+
+
+class NotaryRootError(NotaryError):
+    """A repository's root is not the pinned one, and no rotation leads from that one to it."""
+
+    code: ClassVar[str] = "trustroot.notary"
+
+
+class NotaryRollbackError(NotaryError):
+    """A repository's metadata is older than what this host has seen of it."""
+
+    code: ClassVar[str] = "rollback.notary"

@@ -86,6 +86,19 @@ class Limits:
     """Bytes of one RFC 3161 response; with a chain embedded it has about 5 KiB."""
     trusted_root_authority_count_max: int = 256
     """Logs, or authorities of one kind, in one trusted root."""
+    notary_root_size_max: int = 512 * KIB
+    """Bytes of one root of a Notary repository; with three roots' keys it has 4 KiB."""
+    notary_timestamp_size_max: int = 64 * KIB
+    """Bytes of its timestamp, which names one file."""
+    notary_snapshot_size_max: int = 2 * MIB
+    notary_repository_size_max: int = 32 * MIB
+    """Bytes of all files of one repository together: they are in memory while it is judged."""
+    notary_root_count_max: int = 256
+    """Roots of one repository: a rotation of keys each."""
+    notary_role_count_max: int = 256
+    """Roles of one repository, one for each signer; docker.io's largest have a few dozen."""
+    notary_key_count_max: int = 256
+    """Keys of one document, and signatures of one."""
     layer_expanded_size_max: int = 64 * GIB
     """Bytes of one decompressed layer when its diff_id is checked."""
     metadata_memory_max: int = 32 * MIB
