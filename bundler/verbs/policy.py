@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from bundler.verbs import policy_import
+from bundler.verbs import policy_import, policy_schema
 from bundler.verbs.call import Parser
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class _Verb(Protocol):
 
 _VERBS: Final[Mapping[str, _Verb]] = {
     "import": policy_import,
+    "schema": policy_schema,
 }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from loader.errors import ChannelError, PolicyFileError, shown
 from loader.policy.facts import Problem
+from loader.policy.keys import Key, Listing, Text, names_of
 
 if TYPE_CHECKING:
     from loader.policy.toml import Table
@@ -19,6 +20,16 @@ COUNT_MAX: Final = 64
 _CHANNEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
 """A channel's name, as docs/format.md has it: what no statement can say would never be met."""
 
+BUNDLE_KEYS: Final = (
+    Key(
+        name="channels",
+        form=Listing(of=Text(pattern=_CHANNEL.pattern)),
+        words="the channels whose bundles are taken; without this key any is",
+        required=True,
+    ),
+)
+"""The keys of the table `[bundle]`."""
+
 
 def read_channels(table: Table) -> tuple[str, ...]:
     """Return the channels that the table `[bundle]` lists.
@@ -26,7 +37,7 @@ def read_channels(table: Table) -> tuple[str, ...]:
     Raises:
         PolicyFileError: another key, or not an array of one or more different channels.
     """
-    table.only(("channels",))
+    table.only(names_of(BUNDLE_KEYS))
     value = table.value("channels")
     where = table.at("channels")
     if not isinstance(value, list) or not 1 <= len(value) <= COUNT_MAX:

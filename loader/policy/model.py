@@ -13,9 +13,10 @@ from loader.digest import Digest
 from loader.errors import PolicyFileError, shown
 from loader.limits import DEFAULT_LIMITS
 from loader.policy import reading, toml
-from loader.policy.channels import read_channels
+from loader.policy.channels import BUNDLE_KEYS, read_channels
+from loader.policy.keys import Key, Listing, Mapping, Record, Text, Whole, names_of
 from loader.policy.patterns import Exact, Regexp
-from loader.policy.reading_anchors import read_anchors
+from loader.policy.reading_anchors import ANCHOR_KEYS, read_anchors
 from loader.policy.rules import ClockRule, ImagePolicy
 from loader.policy.speakers import CertificateSpeaker, KeySpeaker
 from loader.trust.anchors import AnchorFile, AnchorUse
@@ -30,6 +31,37 @@ if TYPE_CHECKING:
 SCHEMA: Final = 1
 _REGEXP_SIGNS: Final = re.compile(r"\.\*|\.\+|\\\.|\[[^\]]*\][*+]|^\^|\$$")
 _CLOCKS: Final[dict[str, ClockRule]] = {"warn": "warn", "strict": "strict"}
+TIME_KEYS: Final = (
+    Key(
+        name="clock",
+        form=Text(words=tuple(_CLOCKS)),
+        words="whether a clock behind the newest verified time is a warning or a refusal",
+        required=True,
+    ),
+)
+"""The keys of the table `[time]`."""
+POLICY_KEYS: Final = (
+    Key(
+        name="schema",
+        form=Whole(minimum=SCHEMA, maximum=SCHEMA),
+        words="version of this format",
+        required=True,
+    ),
+    Key(
+        name="image",
+        form=Listing(of=Record(keys=reading.IMAGE_KEYS)),
+        words="which images are accepted, and what must hold for them",
+        required=True,
+    ),
+    Key(
+        name="anchor",
+        form=Mapping(of=Record(keys=ANCHOR_KEYS)),
+        words="keys and trusted roots by name",
+    ),
+    Key(name="bundle", form=Record(keys=BUNDLE_KEYS), words="which bundles are taken"),
+    Key(name="time", form=Record(keys=TIME_KEYS), words="what is made of clocks"),
+)
+"""The keys of a policy file. `CLAIM_KEYS` has those of a requirement, which depend on its claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +100,11 @@ class Policy:
     @classmethod
     def _read(cls, table: Table, *, raw: bytes, where: str) -> Policy:
         table.integer("schema", minimum=SCHEMA, maximum=SCHEMA)
-        table.only(("schema", "image", "anchor", "bundle", "time"), elsewhere=reading.LATER_TABLES)
+        table.only(names_of(POLICY_KEYS), elsewhere=reading.LATER_TABLES)
         clock: ClockRule = "warn"
         if table.has("time"):
             time = table.table("time")
-            time.only(("clock",))
+            time.only(names_of(TIME_KEYS))
             clock = time.word("clock", _CLOCKS)
         anchors = read_anchors(table.table("anchor")) if table.has("anchor") else ()
         rules = reading.read_rules(table)

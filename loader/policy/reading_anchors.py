@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from loader.errors import PolicyFileError, shown
+from loader.policy.keys import Key, Text, names_of
 from loader.trust.anchors import AnchorFile, is_file
 
 if TYPE_CHECKING:
@@ -13,6 +14,20 @@ if TYPE_CHECKING:
     from loader.trust.anchors import AnchorKind
 
 _ANCHOR_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
+ANCHOR_KEYS: Final = (
+    Key(
+        name="trusted-root",
+        form=Text(),
+        words="file of a Sigstore trusted root: authorities, logs, timestamp authorities",
+    ),
+    Key(name="key", form=Text(), words="file of a public key, PEM or DER"),
+    Key(
+        name="certificate",
+        form=Text(),
+        words="file of a private authority's certificates, in place of the trusted root's own",
+    ),
+)
+"""The keys of an `[anchor.NAME]` table."""
 _LATER_ANCHORS: Final = {
     name: f"this version does not know anchors of the kind {name!r} yet"
     for name in ("tuf-root", "notary-root")
@@ -51,7 +66,7 @@ def read_anchors(table: Table) -> tuple[AnchorFile, ...]:
                 where=table.at(shown(name)),
                 expected=_ANCHOR_NAME.pattern,
             )
-        item.only(("trusted-root", "key", "certificate"), elsewhere=_LATER_ANCHORS)
+        item.only(names_of(ANCHOR_KEYS), elsewhere=_LATER_ANCHORS)
         kinds: list[AnchorKind] = [kind for kind in ("trusted-root", "key") if item.has(kind)]
         if len(kinds) != 1:
             raise PolicyFileError(
