@@ -422,6 +422,12 @@ class RuntimeMismatchError(RuntimeLoadError):
     code: ClassVar[str] = "runtime-mismatch.digest"
 
 
+class RuntimeGoneError(RuntimeMismatchError):
+    """The runtime has nothing any more under a name that was loaded."""
+
+    code: ClassVar[str] = "runtime-mismatch.gone"
+
+
 class UnhealthyError(RuntimeLoadError):
     """The operator's health command says no to what was just loaded; it was put back."""
 

@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal, Protocol
 
-from loader.errors import OciError, OciPlatformError, RuntimeTagError, UsageError
+from loader.errors import (
+    OciError,
+    OciPlatformError,
+    RuntimeGoneError,
+    RuntimeTagError,
+    UsageError,
+)
 from loader.limits import MIB
 from loader.model.image import ImageConfig, ImageIndex, ImageManifest
 
@@ -65,14 +71,20 @@ class PlatformParts(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadRequest:
-    """One image for one runtime."""
+class Expected:
+    """One image as a runtime should have it."""
 
     reference: Reference
     """The name it gets: vouched for by verified evidence, or `as-packed` by policy."""
     graph: ImageParts
     selection: tuple[PlatformParts, ...]
     """The platforms that are wanted: one for a runtime that runs them, any number for a layout."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRequest(Expected):
+    """One image for one runtime."""
+
     blobs: StagedBlobs
     replace: Literal["ours-only", "any"] = "ours-only"
     """Whether a name that points elsewhere is moved: only one that we put there, or any."""
@@ -134,6 +146,18 @@ class Runtime(Protocol):
             DigestError: quarantine no longer holds what was verified; it was put back as it was.
         """
 
+    def compare(self, image: Expected) -> tuple[tuple[str, str], ...]:
+        """Ask what there is under the image's name now; change nothing.
+
+        Returns:
+            Each fact that agrees, as in `Receipt.read_back`.
+
+        Raises:
+            RuntimeGoneError: nothing is there under this name any more.
+            RuntimeMismatchError: something else is, or a part of it is not there.
+            RuntimeLoadError: the client failed.
+        """
+
     def undo(self, receipt: Receipt) -> None:
         """Put back what `load` changed, because something later in the bundle failed.
 
@@ -154,7 +178,7 @@ class PlatformImage:
     config: ImageConfig
 
 
-def only_platform(request: LoadRequest, *, runtime: str) -> PlatformImage:
+def only_platform(request: Expected, *, runtime: str) -> PlatformImage:
     """Return the one platform that was selected.
 
     Raises:
@@ -181,6 +205,18 @@ def only_platform(request: LoadRequest, *, runtime: str) -> PlatformImage:
     return PlatformImage(
         platform=kept.platform or kept.config.platform, manifest=kept.manifest, config=kept.config
     )
+
+
+def expect_named(found: str | None, *, name: str, runtime: str) -> None:
+    """Check that a name points to something.
+
+    Raises:
+        RuntimeGoneError: it does not.
+    """
+    if found is None:
+        raise RuntimeGoneError(
+            f"{runtime} has nothing under this name any more", where=name, found="nothing"
+        )
 
 
 def settle_name(request: LoadRequest, *, current: str | None, wanted: str, runtime: str) -> None:

@@ -17,13 +17,13 @@ from loader.digest import Digest
 from loader.errors import OciError, RuntimeAbsentError, RuntimeLoadError, UsageError, shown
 from loader.runtime.archive import containerd_archive
 from loader.runtime.asking import ANSWER_SIZE_MAX, LOAD_SECONDS, Asker, put_back_unless_done
-from loader.runtime.base import Receipt, Undo, only_platform, settle_name
+from loader.runtime.base import Receipt, Undo, expect_named, only_platform, settle_name
 from loader.runtime.calls import Call, Client, Operand
 from loader.runtime.clients import check_client, check_socket, clean_environment, find_client
 from loader.runtime.launcher import Launcher
 
 if TYPE_CHECKING:
-    from loader.runtime.base import LoadRequest, PlatformImage
+    from loader.runtime.base import Expected, LoadRequest, PlatformImage
     from loader.witness import Staged
 
 NAME: Final = "containerd"
@@ -165,6 +165,19 @@ class Containerd:
             undo=undo,
         )
 
+    def compare(self, image: Expected) -> tuple[tuple[str, str], ...]:
+        """Compare names and content; see `Runtime.compare`."""
+        chosen = only_platform(image, runtime=NAME)
+        top = str(image.graph.top.descriptor.digest)
+        facts: list[tuple[str, str]] = []
+        if image.reference.tag:
+            name = image.reference.tagged
+            found = self._target(name)
+            expect_named(found, name=name, runtime=NAME)
+            facts.append(self._asker.agree(f"name {name}", expected=top, found=found))
+        exact = f"{image.reference.name}@{top}"
+        return (*facts, *self._compare(image, chosen, exact))
+
     def undo(self, receipt: Receipt) -> None:
         """Put back what `load` changed; see `Runtime.undo`."""
         self._put_back(receipt.undo)
@@ -195,7 +208,7 @@ class Containerd:
         rows = self._asker.ask("content", *filters).splitlines()[1:]
         return {row.partition("\t")[0].strip(): row for row in rows if row}
 
-    def _needed(self, request: LoadRequest, chosen: PlatformImage) -> tuple[Digest, ...]:
+    def _needed(self, request: Expected, chosen: PlatformImage) -> tuple[Digest, ...]:
         return (
             *(index.descriptor.digest for index in request.graph.indexes),
             chosen.manifest.descriptor.digest,
@@ -211,7 +224,7 @@ class Containerd:
         return _UNPACKED in config and all(str(digest) in held for digest in needed)
 
     def _compare(
-        self, request: LoadRequest, chosen: PlatformImage, exact: str
+        self, request: Expected, chosen: PlatformImage, exact: str
     ) -> tuple[tuple[str, str], ...]:
         top = str(request.graph.top.descriptor.digest)
         needed = sorted(str(digest) for digest in set(self._needed(request, chosen)))

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final
 from loader.errors import RuntimeAbsentError, RuntimeLoadError, shown
 from loader.runtime.archive import docker_archive
 from loader.runtime.asking import ANSWER_SIZE_MAX, LOAD_SECONDS, Asker, put_back_unless_done
-from loader.runtime.base import Receipt, Undo, only_platform, settle_name
+from loader.runtime.base import Receipt, Undo, expect_named, only_platform, settle_name
 from loader.runtime.calls import Call, Client, Operand
 from loader.runtime.clients import check_client, check_socket, clean_environment, find_client
 from loader.runtime.expand import SizeGuessError
 from loader.runtime.launcher import Launcher
 
 if TYPE_CHECKING:
-    from loader.runtime.base import LoadRequest, PlatformImage
+    from loader.runtime.base import Expected, LoadRequest, PlatformImage
     from loader.witness import Staged
 
 NAME: Final = "docker"
@@ -165,6 +165,18 @@ class Docker:
             notes=tuple(notes),
             undo=undo,
         )
+
+    def compare(self, image: Expected) -> tuple[tuple[str, str], ...]:
+        """Compare name, ID and layers; see `Runtime.compare`."""
+        chosen = only_platform(image, runtime=NAME)
+        image_id = str(chosen.config.descriptor.digest)
+        facts: list[tuple[str, str]] = []
+        if image.reference.tag:
+            name = image.reference.tagged
+            found = self._named(name)
+            expect_named(found, name=name, runtime=NAME)
+            facts.append(self._asker.agree(f"name {name}", expected=image_id, found=found))
+        return (*facts, *self._compare(chosen))
 
     def undo(self, receipt: Receipt) -> None:
         """Put back what `load` changed; see `Runtime.undo`."""

@@ -113,6 +113,25 @@ class LayoutFolder:
             layout._begin()
             yield layout
 
+    @classmethod
+    @contextlib.contextmanager
+    def look(cls, path: Path) -> Iterator[Self | None]:
+        """Open the layout for reading; None where there is none. Nothing is changed.
+
+        Raises:
+            RuntimeLoadError: something else is there, or it cannot be read.
+        """
+        with contextlib.ExitStack() as stack, translated(path):
+            try:
+                top = os.open(path, _FOLDER)
+                stack.callback(os.close, top)
+                blobs = os.open("blobs/sha256", _FOLDER, dir_fd=top)
+            except FileNotFoundError:
+                yield None
+                return
+            stack.callback(os.close, blobs)
+            yield cls(path, top=top, blobs=blobs, made=False)
+
     def _begin(self) -> None:
         """Make it a layout, or find that it is one of the version we know."""
         found = self._read(LAYOUT_NAME, size_max=4096)

@@ -23,7 +23,7 @@ from loader.model.descriptor import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, Des
 from loader.model.image import ImageIndex, ImageManifest, parse_manifest
 from loader.runtime.archive import CONTAINERD_NAME_ANNOTATION
 from loader.runtime.asking import put_back_unless_done
-from loader.runtime.base import Receipt, Undo, settle_name
+from loader.runtime.base import Receipt, Undo, expect_named, settle_name
 from loader.runtime.blobs import diff_ids, read_blob, read_layer, unique
 from loader.runtime.layout_folder import LayoutFolder
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from loader.model.strictjson import JsonValue
-    from loader.runtime.base import LoadRequest, PlatformParts
+    from loader.runtime.base import Expected, LoadRequest, PlatformParts
     from loader.witness import Staged
 
 NAME: Final = "oci"
@@ -111,18 +111,46 @@ class OciLayout:
             undo=undo or Undo(),
         )
 
+    def compare(self, image: Expected) -> tuple[tuple[str, str], ...]:
+        """Compare the index, and hash every blob; see `Runtime.compare`."""
+        name = image.reference.tagged
+        with LayoutFolder.look(self._path) as folder:
+            found = None if folder is None else _target(folder.entries(), name)
+            expect_named(found, name=name, runtime=NAME)
+            if folder is None:
+                return ()
+            if found == str(image.graph.top.descriptor.digest):
+                _expect_whole(folder, image)
+            return (*_compare(folder, image, name), ("every blob", "as its name says"))
+
     def undo(self, receipt: Receipt) -> None:
         """Put back what `load` changed; see `Runtime.undo`."""
         with LayoutFolder.open(self._path) as folder:
             _restore(folder, receipt.undo)
 
 
-def _is_whole(folder: LayoutFolder, request: LoadRequest) -> bool:
+def _is_whole(folder: LayoutFolder, request: Expected) -> bool:
     """Tell whether every blob that is asked for is there; each is hashed."""
+    return _missing(folder, request) is None
+
+
+def _expect_whole(folder: LayoutFolder, image: Expected) -> None:
+    changed = _missing(folder, image)
+    if changed is not None:
+        raise RuntimeMismatchError(
+            "a blob of the layout is gone, or not what its name says",
+            where=str(changed),
+            expected=str(changed),
+        )
+
+
+def _missing(folder: LayoutFolder, request: Expected) -> Digest | None:
+    """Return the first blob that is not there, or is something else; each is hashed."""
     wanted = [index.descriptor for index in request.graph.indexes]
     for kept in request.selection:
         wanted += (kept.manifest.descriptor, *kept.manifest.blobs)
-    return all(folder.holds(blob.digest, blob.size) for blob in unique(tuple(wanted)))
+    blobs = unique(tuple(wanted))
+    return next((b.digest for b in blobs if not folder.holds(b.digest, b.size)), None)
 
 
 def _blobs(folder: LayoutFolder, request: LoadRequest) -> Iterator[tuple[Digest, Iterator[bytes]]]:
@@ -157,7 +185,7 @@ def _platform_blobs(
     yield manifest.descriptor, iter((manifest.raw,))
 
 
-def _compare(folder: LayoutFolder, request: LoadRequest, name: str) -> tuple[tuple[str, str], ...]:
+def _compare(folder: LayoutFolder, request: Expected, name: str) -> tuple[tuple[str, str], ...]:
     """Read the index and the documents again; layers were hashed as they were written."""
     top = request.graph.top
     found = _target(folder.entries(), name)

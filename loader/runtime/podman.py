@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from loader.errors import RuntimeAbsentError, RuntimeLoadError
 from loader.runtime.archive import podman_archive
 from loader.runtime.asking import ANSWER_SIZE_MAX, LOAD_SECONDS, Asker, put_back_unless_done
-from loader.runtime.base import Receipt, Undo, only_platform, settle_name
+from loader.runtime.base import Receipt, Undo, expect_named, only_platform, settle_name
 from loader.runtime.calls import Call, Client, Operand
 from loader.runtime.clients import (
     check_client,
@@ -27,7 +27,7 @@ from loader.runtime.clients import (
 from loader.runtime.launcher import Launcher
 
 if TYPE_CHECKING:
-    from loader.runtime.base import LoadRequest, PlatformImage
+    from loader.runtime.base import Expected, LoadRequest, PlatformImage
     from loader.witness import Staged
 
 NAME: Final = "podman"
@@ -148,6 +148,15 @@ class Podman:
             notes=tuple(notes),
             undo=undo,
         )
+
+    def compare(self, image: Expected) -> tuple[tuple[str, str], ...]:
+        """Compare name, ID and manifest; see `Runtime.compare`."""
+        chosen = only_platform(image, runtime=NAME)
+        name = image.reference.tagged if image.reference.tag else None
+        if name is not None:
+            held = self._named(name)
+            expect_named(None if held is None else held.image_id, name=name, runtime=NAME)
+        return self._compare(chosen, name)
 
     def undo(self, receipt: Receipt) -> None:
         """Put back what `load` changed; see `Runtime.undo`."""
