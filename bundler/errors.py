@@ -116,6 +116,30 @@ class RemoteLogError(RemoteError):
     code: ClassVar[str] = "remote.log"
 
 
+class RemoteReferrersTagError(RemoteError):
+    """Something else than a list of referrers sits under the referrers tag; it is not replaced."""
+
+    code: ClassVar[str] = "remote.referrers-tag"
+
+
+class RemoteIncompleteError(RemoteError):
+    """The registry took everything, and does not show it when it is asked again."""
+
+    code: ClassVar[str] = "remote.incomplete"
+
+
+class VersionTakenError(RefusedError):
+    """A tag that never moves points to another image there; nothing was written."""
+
+    code: ClassVar[str] = "policy.version-taken"
+
+
+class EvidenceTakenError(RefusedError):
+    """The destination has signatures of its own under a tag of cosign's; none of them is lost."""
+
+    code: ClassVar[str] = "policy.evidence-taken"
+
+
 class SecondOpinionError(RefusedError):
     """sigstore-python refuses evidence that we accept, for none of its known gaps: not sealed."""
 

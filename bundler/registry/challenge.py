@@ -17,6 +17,7 @@ _SCHEME: Final = re.compile(rf"\s*,?\s*({_WORD})(?=\s|,|$)(?!\s*=)")
 _PARAMETER: Final = re.compile(rf'\s*,?\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))')
 _LENGTH_MAX: Final = 8192
 _READING: Final = "pull"
+_WRITING: Final = "pull,push"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,3 +68,13 @@ def reading_scope(asked: str, repository: str) -> str:
         elif kind != "registry":
             wanted.append(item)
     return " ".join(dict.fromkeys(wanted)) or f"repository:{repository}:{_READING}"
+
+
+def writing_scope(asked: str, repository: str) -> str:
+    """Return the scope of a token to push: our repository alone, and what a mount reads from.
+
+    Not what the registry asks: nobody needs to delete, and `*` is more than we want to hold.
+    """
+    reads = f"repository:{repository}:{_READING}"
+    others = [item for item in reading_scope(asked, repository).split() if item != reads]
+    return " ".join((f"repository:{repository}:{_WRITING}", *others))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from types import TracebackType
 from typing import Final, NoReturn, Self
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -92,6 +92,25 @@ def _split(url: str) -> SplitResult:
     except ValueError:  # a port that is none, half an IPv6 address
         pass
     raise RemoteProtocolError("not an address of a server", found=shown(url))
+
+
+class Body:
+    """What a request carries: its size is known, and it can be made again for another try."""
+
+    def __init__(self, size: int, make: Callable[[], Iterator[bytes]]) -> None:
+        self._size = size
+        self._make = make
+
+    @classmethod
+    def of(cls, raw: bytes) -> Body:
+        """Return these bytes as a body."""
+        return cls(len(raw), lambda: iter((raw,)))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._make()
 
 
 class Answer:
@@ -218,12 +237,23 @@ class Http:
         """
         return self._send("GET", url, headers, None)
 
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body | None = None
+    ) -> Answer:
+        """Send a request of any method, with a body where there is one; see `get`."""
+        # Without bytes to send, `requests` says a length of 0 by itself, where a method has one.
+        return self._send(method, url, headers, body if body is not None and len(body) else None)
+
     def post(self, url: str, headers: Mapping[str, str], form: Mapping[str, str]) -> Answer:
         """Send a form to this URL alone; see `get`."""
         return self._send("POST", url, headers, form)
 
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        data: Mapping[str, str] | Body | None,
     ) -> Answer:
         origin = origin_of(url)
         if origin[0] == "http" and not self._settings.allows_plain_http(origin[1]):
@@ -244,7 +274,7 @@ class Http:
                         "Accept-Encoding": "identity",
                         **headers,
                     },
-                    data=form,
+                    data=data,
                 )
             )
             response = session.send(

@@ -21,13 +21,14 @@ import oras.provider
 import requests
 
 from bundler.errors import RemoteAuthError, RemoteProtocolError, RemoteUnavailableError
-from bundler.registry.challenge import Challenge, parse_challenges, reading_scope
-from bundler.registry.client import Repository
+from bundler.registry.challenge import Challenge, parse_challenges, reading_scope, writing_scope
 from bundler.registry.credentials import Credential, Credentials
+from bundler.registry.door import Door
 from bundler.registry.http import Answer, Http, origin_of, place_of
 from bundler.registry.repository import RegistryRepository
 from bundler.registry.retry import Retry, retry_after_seconds
 from bundler.registry.settings import RegistrySettings
+from bundler.registry.writer import RegistryWriter
 from loader.errors import FormatError, shown
 from loader.model import strictjson
 from loader.model.fields import Fields
@@ -61,28 +62,42 @@ class RegistryClient:
         self._http = Http(settings, make_session=make_session)
         self._retry = Retry(timing=settings.timing, sleep=sleep)
         self._lock = threading.Lock()
-        self._authenticators: dict[str, OrasAuthenticator] = {}
+        self._authenticators: dict[tuple[str, bool], OrasAuthenticator] = {}
 
     def close(self) -> None:
         """Cut what is being read, and close every connection."""
         self._http.close()
 
-    def repository(self, reference: Reference) -> Repository:
+    def repository(self, reference: Reference) -> RegistryRepository:
         """Return the repository that a reference names; nothing is asked of it yet."""
+        return RegistryRepository(self._door(reference, writes=False), retry=self._retry)
+
+    def writer(self, reference: Reference) -> RegistryWriter:
+        """Return the repository that a reference names, to write to; nothing is asked of it yet.
+
+        It has a login of its own: a token to push is not held by what only reads.
+        """
+        return RegistryWriter(self._door(reference, writes=True), retry=self._retry)
+
+    def _door(self, reference: Reference, *, writes: bool) -> Door:
+        key = reference.registry, writes
         with self._lock:
-            authenticator = self._authenticators.get(reference.registry)
+            authenticator = self._authenticators.get(key)
             if authenticator is None:
                 authenticator = OrasAuthenticator(
-                    reference.registry, self._credentials, self._http, self._settings
+                    reference.registry,
+                    self._credentials,
+                    self._http,
+                    self._settings,
+                    scope_of=writing_scope if writes else reading_scope,
                 )
-                self._authenticators[reference.registry] = authenticator
-        return RegistryRepository(
+                self._authenticators[key] = authenticator
+        return Door(
             reference.registry,
             reference.repository,
             http=self._http,
             authenticator=authenticator,
             settings=self._settings,
-            retry=self._retry,
         )
 
 
@@ -90,8 +105,24 @@ class OrasAuthenticator:
     """Who we are to one registry; a token for each of its repositories."""
 
     def __init__(
-        self, registry: str, credentials: Credentials, http: Http, settings: RegistrySettings
+        self,
+        registry: str,
+        credentials: Credentials,
+        http: Http,
+        settings: RegistrySettings,
+        *,
+        scope_of: Callable[[str, str], str] = reading_scope,
     ) -> None:
+        """Make ready.
+
+        Args:
+            registry: whose it is.
+            credentials: ours.
+            http: how token services are asked.
+            settings: how registries are reached.
+            scope_of: what to ask a token for, from what the registry asks and the repository.
+        """
+        self._scope_of = scope_of
         self._registry = registry
         self._credentials = credentials
         self._http = http
@@ -144,7 +175,7 @@ class OrasAuthenticator:
         if credential is not None and credential.registry_token:
             return {"Authorization": f"Bearer {credential.registry_token}"}
         self._expect_realm(challenge.realm)
-        scope = reading_scope(challenge.scope, repository)
+        scope = self._scope_of(challenge.scope, repository)
         for text in (challenge.realm, challenge.service, scope):
             if '"' in text or not text.isascii() or not text.isprintable():
                 raise RemoteProtocolError(

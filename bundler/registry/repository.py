@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Generator, Mapping
-from typing import Final, Protocol, TypeVar
-from urllib.parse import urlsplit
+from collections.abc import Callable, Generator
+from typing import Final, TypeVar
 
 from bundler.errors import (
-    RemoteAuthError,
     RemoteDigestError,
     RemoteError,
-    RemoteNotFoundError,
     RemoteProtocolError,
-    RemoteRateLimitError,
-    RemoteRedirectError,
     RemoteTruncatedError,
-    RemoteUnavailableError,
 )
 from bundler.registry.client import Document, Referrers
-from bundler.registry.http import Answer, Http, origin_of, place_of, resolved
-from bundler.registry.retry import Retry, retry_after_seconds
-from bundler.registry.settings import RegistrySettings, api_host
+from bundler.registry.door import FORBIDDEN, NOT_FOUND, OK, RATE, TIMEOUT, UNAUTHORIZED, Door
+from bundler.registry.http import Answer, place_of
+from bundler.registry.retry import Retry
 from loader.digest import Digest
 from loader.errors import FormatError, shown
 from loader.model import strictjson
@@ -46,59 +40,24 @@ T = TypeVar("T")
 _MANIFESTS: Final = INDEX_MEDIA_TYPES | MANIFEST_MEDIA_TYPES
 _ACCEPT: Final = ", ".join(sorted(_MANIFESTS))
 _UNTYPED: Final = frozenset({"", "application/json", "text/plain", "application/octet-stream"})
-_NEXT_PAGE: Final = re.compile(r'<([^<>]*)>\s*;[^,]*\brel="?next"?', re.IGNORECASE)
-_LINK_LENGTH_MAX: Final = 8192
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/(?:[0-9]{1,19}|\*)", re.ASCII)
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_OK, _PARTIAL, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 206, 401, 403, 404
-_TIMEOUT, _RANGE, _RATE, _NOT_IMPLEMENTED = 408, 416, 429, 501
+_PARTIAL, _RANGE, _NOT_IMPLEMENTED = 206, 416, 501
 _ODD: Final = range(300, 500)
-_SERVER_ERRORS: Final = range(500, 600)
-
-
-class Authenticator(Protocol):
-    """Who we are to one registry."""
-
-    def header(self, repository: str) -> Mapping[str, str]:
-        """Return the header to send with a request for this repository; none to begin with."""
-
-    def renew(self, challenge: str, repository: str, sent: Mapping[str, str]) -> None:
-        """Get what the registry asks for, unless another thread has, since `sent` was made.
-
-        Raises:
-            RemoteAuthError: there is nothing to get.
-            RemoteError: the token service.
-        """
 
 
 class RegistryRepository:
     """One repository of one registry; see `bundler.registry.client.Repository`."""
 
-    def __init__(
-        self,
-        registry: str,
-        repository: str,
-        *,
-        http: Http,
-        authenticator: Authenticator,
-        settings: RegistrySettings,
-        retry: Retry,
-    ) -> None:
-        host = api_host(registry)
-        scheme = "http" if settings.allows_plain_http(host) else "https"
-        self._registry = registry
-        self._repository = repository
-        self._base = f"{scheme}://{host}/v2/{repository}"
-        self._origin = origin_of(self._base)
-        self._http = http
-        self._authenticator = authenticator
-        self._settings = settings
+    def __init__(self, door: Door, *, retry: Retry) -> None:
+        self._door = door
+        self._base = door.base
+        self._settings = door.settings
         self._retry = retry
 
     @property
     def name(self) -> str:
         """Registry and repository."""
-        return f"{self._registry}/{self._repository}"
+        return self._door.name
 
     def tagged(self, tag: str) -> Document | None:
         """Return what the tag points to now; see `Repository`.
@@ -149,7 +108,7 @@ class RegistryRepository:
         A plain "no such thing", or a redirect to elsewhere, means that the registry has no such
         API; anything else that is not an image index is an error.
         """
-        if self._registry in self._settings.referrers_by_tag:
+        if self._door.registry in self._settings.referrers_by_tag:
             return Referrers(descriptors=(), unsupported="not asked, as configured")
         url = f"{self._base}/referrers/{subject}"
         found: list[Descriptor] = []
@@ -176,16 +135,40 @@ class RegistryRepository:
         del subject, store
         return ()
 
+    def tags(self) -> tuple[str, ...] | None:
+        """Return all tags of the repository; None where there is no such repository.
+
+        Raises:
+            RemoteError: anything but a plain "not found".
+        """
+        url = f"{self._base}/tags/list"
+        found: dict[str, None] = {}
+        for page in range(self._settings.bounds.tag_page_count_max):
+            listed, following = self._retry.run(lambda url=url: self._tag_page(url))  # type: ignore[misc]
+            if listed is None:
+                if page == 0:
+                    return None
+                raise RemoteProtocolError("a list of tags breaks off", where=place_of(url))
+            found.update(dict.fromkeys(listed))
+            if following is None:
+                return tuple(found)
+            url = following
+        raise RemoteProtocolError(
+            "a list of tags has no end",
+            where=place_of(url),
+            expected=f"at most {self._settings.bounds.tag_page_count_max} pages",
+        )
+
     # --- requests ---------------------------------------------------------------------------------
 
     def _manifest(self, reference: str, *, expected: Digest | None) -> Document | None:
         url = f"{self._base}/manifests/{reference}"
 
         def attempt() -> Document | None:
-            with self._get(url, {"Accept": _ACCEPT}, elsewhere=False) as answer:
-                if answer.status == _NOT_FOUND:
+            with self._door.get(url, {"Accept": _ACCEPT}, elsewhere=False) as answer:
+                if answer.status == NOT_FOUND:
                     return None
-                self._expect(answer, _OK)
+                self._door.expect(answer, OK)
                 raw = answer.read(
                     size_max=self._settings.bounds.document_size_max, what="a manifest"
                 )
@@ -194,10 +177,10 @@ class RegistryRepository:
         return self._retry.run(attempt)
 
     def _page(self, url: str) -> tuple[list[Descriptor] | str, str | None]:
-        with self._get(url, {"Accept": OCI_INDEX}, elsewhere=False) as answer:
+        with self._door.get(url, {"Accept": OCI_INDEX}, elsewhere=False) as answer:
             if _means_unsupported(answer.status):
                 return f"status {answer.status}", None
-            self._expect(answer, _OK)
+            self._door.expect(answer, OK)
             if "OCI-Filters-Applied" in answer.headers:
                 raise RemoteProtocolError(
                     "a list of referrers was filtered, and nobody asked for that",
@@ -216,36 +199,37 @@ class RegistryRepository:
                     where=place_of(url),
                     found=str(e),
                 ) from e
-            return list(index.manifests), self._next_page(answer)
+            return list(index.manifests), self._door.next_page(answer)
 
-    def _next_page(self, answer: Answer) -> str | None:
-        link = answer.headers.get("Link")
-        if link is None:
-            return None
-        if len(link) > _LINK_LENGTH_MAX:  # the pattern's time grows with its square
-            raise RemoteProtocolError("a Link header is too long", where=place_of(answer.url))
-        found = _NEXT_PAGE.search(link)
-        if found is None:
-            return None
-        following = resolved(answer.url, found.group(1))
-        own = urlsplit(self._base).path
-        if origin_of(following) != self._origin or not urlsplit(following).path.startswith(own):
-            raise RemoteRedirectError(
-                "the next page of a list is said to be elsewhere",
-                where=place_of(answer.url),
-                found=place_of(following),
-            )
-        return following
+    def _tag_page(self, url: str) -> tuple[list[str] | None, str | None]:
+        size_max = self._settings.bounds.document_size_max
+        with self._door.get(url, {"Accept": "application/json"}, elsewhere=False) as answer:
+            if answer.status == NOT_FOUND:
+                return None, None
+            self._door.expect(answer, OK)
+            raw = answer.read(size_max=size_max, what="a list of tags")
+            try:
+                fields = Fields(
+                    strictjson.parse_object(raw, what="a list of tags", size_max=size_max), ""
+                )
+                tags = fields.items("tags", count_max=size_max) if fields.has("tags") else ()
+            except FormatError as e:
+                raise RemoteProtocolError(
+                    "not a list of tags", where=place_of(url), found=str(e)
+                ) from e
+            # Some registries hold tags that no reference can write: nobody can ask for them.
+            names = [tag for tag in tags if isinstance(tag, str)]
+            return names, self._door.next_page(answer)
 
     def _blob_answer(self, url: str, offset: int, descriptor: Descriptor) -> Answer:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
-        answer = self._get(url, headers, elsewhere=True)
+        answer = self._door.get(url, headers, elsewhere=True)
         try:
             if answer.status == _RANGE and offset:
                 answer.close()
-                answer = self._get(url, {}, elsewhere=True)
-            self._expect(answer, _OK, _PARTIAL)
-            if answer.status == _OK:
+                answer = self._door.get(url, {}, elsewhere=True)
+            self._door.expect(answer, OK, _PARTIAL)
+            if answer.status == OK:
                 _expect_size(answer, descriptor.size)
         except BaseException:
             answer.close()
@@ -253,7 +237,7 @@ class RegistryRepository:
         return answer
 
     def _first_byte(self, answer: Answer, offset: int) -> int:
-        if answer.status == _OK:
+        if answer.status == OK:
             return 0
         found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         if found is None or int(found.group(1)) > offset:
@@ -265,41 +249,6 @@ class RegistryRepository:
             )
         return int(found.group(1))
 
-    def _get(self, url: str, headers: Mapping[str, str], *, elsewhere: bool) -> Answer:
-        """Ask; answer a challenge once; follow redirects, to other hosts only if `elsewhere`."""
-        for _ in range(self._settings.bounds.redirect_count_max + 1):
-            answer = self._ask(url, headers)
-            if answer.status not in _REDIRECTS or "Location" not in answer.headers:
-                return answer
-            target = resolved(url, answer.headers["Location"])
-            if origin_of(target) != self._origin and not elsewhere:
-                return answer
-            answer.close()
-            if url.startswith("https:") and not target.startswith("https:"):
-                raise RemoteRedirectError(
-                    "a redirect from HTTPS to plain HTTP",
-                    where=place_of(url),
-                    found=place_of(target),
-                )
-            url = target
-        raise RemoteRedirectError("redirected too often", where=place_of(url))
-
-    def _ask(self, url: str, headers: Mapping[str, str]) -> Answer:
-        if origin_of(url) != self._origin:
-            return self._http.get(url, headers)
-        sent = self._authenticator.header(self._repository)
-        answer = self._http.get(url, {**headers, **sent})
-        if answer.status != _UNAUTHORIZED:
-            return answer
-        with answer:
-            challenge = answer.headers.get("WWW-Authenticate", "")
-        self._authenticator.renew(challenge, self._repository, sent)
-        return self._http.get(url, {**headers, **self._authenticator.header(self._repository)})
-
-    def _expect(self, answer: Answer, *statuses: int) -> None:
-        if answer.status not in statuses:
-            raise _status_error(answer, self._settings.bounds.error_size_max)
-
 
 def _means_unsupported(status: int) -> bool:
     """Tell whether a registry says that it has no referrers API, each in its own words.
@@ -307,57 +256,8 @@ def _means_unsupported(status: int) -> bool:
     404, 405, 501 by the book; GHCR redirects to a web page (303). A refusal to us, a limit or a
     failure says nothing about what there is, and stays an error.
     """
-    refused = {_UNAUTHORIZED, _FORBIDDEN, _TIMEOUT, _RATE}
+    refused = {UNAUTHORIZED, FORBIDDEN, TIMEOUT, RATE}
     return (status in _ODD and status not in refused) or status == _NOT_IMPLEMENTED
-
-
-def _status_error(answer: Answer, size_max: int) -> RemoteError:
-    status, place = answer.status, place_of(answer.url)
-    found = f"status {status}{_said(answer, size_max)}"
-    if status in {_UNAUTHORIZED, _FORBIDDEN}:
-        return RemoteAuthError(
-            "the registry refuses us",
-            where=place,
-            found=found,
-            hint="log in with docker, podman or skopeo; or the repository does not exist",
-        )
-    if status == _NOT_FOUND:
-        return RemoteNotFoundError("the registry does not have it", where=place, found=found)
-    after = retry_after_seconds(answer.headers.get("Retry-After"), answer.headers.get("Date"))
-    if status == _RATE:
-        return RemoteRateLimitError(
-            "the registry limits our requests",
-            where=place,
-            found=found,
-            hint="wait, or log in: limits are higher then",
-            after_seconds=after,
-        )
-    if status in _SERVER_ERRORS or status == _TIMEOUT:
-        return RemoteUnavailableError(
-            "the registry cannot answer now", where=place, found=found, after_seconds=after
-        )
-    if status in _REDIRECTS:
-        return RemoteRedirectError(
-            "a redirect to another host",
-            where=place,
-            found=shown(answer.headers.get("Location", "")),
-        )
-    return RemoteProtocolError("an answer that means nothing here", where=place, found=found)
-
-
-def _said(answer: Answer, size_max: int) -> str:
-    """Return the registry's own code and words for an error, where it has such."""
-    try:
-        raw = answer.read(size_max=size_max, what="an error")
-        document = strictjson.parse_object(
-            raw, what="an error", size_max=size_max, keys="exact", numbers="any"
-        )
-        for item in Fields(document, "").each("errors", count_max=16):
-            code, message = item.optional_text("code"), item.optional_text("message")
-            return f": {shown(code or '', limit=60)} {shown(message or '', limit=120)}"
-    except (FormatError, RemoteError):
-        pass
-    return ""
 
 
 def _expect_size(answer: Answer, size: int) -> None:

@@ -29,6 +29,10 @@ class Timing:
     pause_seconds: float = 0.5
     """Before the second try; doubled before each further one, with jitter."""
     pause_seconds_max: float = 30.0
+    visible_seconds: float = 10.0
+    """Between two looks for what was written: some registries show it a moment later."""
+    visible_count: int = 3
+    """Looks, before it counts as not there."""
     retry_after_seconds_max: float = 60.0
     """What a server may make us wait; asked for more, we give up and say so."""
 
@@ -44,6 +48,7 @@ class Bounds:
     """Bytes of an error's body that are looked at for its message."""
     redirect_count_max: int = 5
     page_count_max: int = 64
+    tag_page_count_max: int = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,8 @@ class Fault:
     drip_size: int = 16
     reset: bool = False
     """Reset the connection: before the response, or after ``truncate`` bytes of it."""
+    swallow: bool = False
+    """Do nothing of what was asked: a write that fails before it is one."""
     before: Callable[[], None] | None = None
     """Called before the honest response is made: move a tag here."""
     after: Callable[[], None] | None = None

@@ -200,7 +200,10 @@ class FakeRegistry:
             fault = next((one for one in self.faults if one.strikes(request)), None)
             if fault is not None and fault.before is not None:
                 fault.before()
-            response = self._honest(request)
+            if fault is not None and fault.swallow:
+                response = Response.error(500, "UNKNOWN", "scripted fault")
+            else:
+                response = self._honest(request)
             if fault is not None:
                 response = fault.spoil(request, response)
                 if fault.after is not None:
