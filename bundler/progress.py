@@ -63,8 +63,9 @@ def meter(stream: TextIO, *, bars: bool | None = None) -> Meter:
 class Collecting:
     """The collector's progress on our meter; the phase begins with the first byte expected."""
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, label: str = "collect") -> None:
         self._meter = meter
+        self._label = label
         self._lock = threading.Lock()
         self._phase: Phase | None = None
 
@@ -88,7 +89,7 @@ class Collecting:
     def _begun(self) -> Phase:
         with self._lock:
             if self._phase is None:
-                self._phase = self._meter.phase("collect")
+                self._phase = self._meter.phase(self._label)
             return self._phase
 
 

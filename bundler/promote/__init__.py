@@ -1,0 +1,1 @@
+"""From registry to registry: `airlock promote`."""
