@@ -80,10 +80,16 @@ class FarSide:
         Their names are then as they are asked for: it is often a bundle's signature that gives
         an image its name.
         """
+        beside = self.beside_bundle
+        rules = tuple(replace(rule, name="as-packed") for rule in beside.policy.rules)
+        return replace(beside, policy=replace(beside.policy, rules=rules))
+
+    @property
+    def beside_bundle(self) -> FarSide:
+        """The same policy without what it asks of a bundle, and nothing else changed."""
         rules = tuple(
             replace(
                 rule,
-                name="as-packed",
                 require=tuple(
                     one for one in rule.require if not isinstance(one, BundleSignatureClaim)
                 ),

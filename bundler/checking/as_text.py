@@ -11,14 +11,19 @@ from typing import Final
 
 from bundler.checking.verdict import Verdict
 from loader.model.fields import format_instant
-from loader.policy.facts import ClaimResult, Considered, ImageJudgement, Problem
+from loader.policy.facts import ClaimResult, Considered, ImageJudgement, Judgement, Problem
 
 _REASONS_MAX: Final = 100
 _LOG_LENGTH_SHOWN: Final = 16
 
 
 def lines(verdict: Verdict, *, explain: bool = False) -> Iterator[str]:
-    """Yield the lines of a verdict; `explain` lists all evidence that was looked at."""
+    """Yield the lines of a verdict.
+
+    Args:
+        verdict: what the judge said.
+        explain: whether all evidence that was looked at is listed, with what uses it.
+    """
     for line in _lines(verdict, explain=explain):
         yield "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in line)
 
@@ -36,10 +41,20 @@ def _lines(verdict: Verdict, *, explain: bool) -> Iterator[str]:
         count = len(verdict.subject.statement.images)
         yield f"VERIFIED: {count} image{'s' * (count != 1)}"
         return
-    if judgement is None or not judgement.images:
-        for reason in error.reasons[:_REASONS_MAX]:
+    shown_already = {str(problem) for problem in _problems(judgement)}
+    for reason in error.reasons[:_REASONS_MAX]:
+        if reason.partition(": ")[2] not in shown_already:
             yield f"  reason   {reason}"
     yield f"REFUSED ({error.code}, exit status {error.exit_status}): {error.message}"
+
+
+def _problems(judgement: Judgement | None) -> Iterator[Problem]:
+    """Yield the problems that the claims show by themselves."""
+    if judgement is None:
+        return
+    for claim in (*judgement.bundle.results, *(c for i in judgement.images for c in i.claims)):
+        if claim.problem is not None:
+            yield claim.problem
 
 
 def _image(image: ImageJudgement, verdict: Verdict, *, explain: bool) -> Iterator[str]:
@@ -58,7 +73,7 @@ def _image(image: ImageJudgement, verdict: Verdict, *, explain: bool) -> Iterato
     refused = any(claim.problem is not None for claim in image.claims)
     for one in image.considered:
         if explain or (refused and not one.counts):
-            yield from _considered(one)
+            yield from _considered(one, image)
     if not image.considered and refused:
         yield "    seen     no evidence at all, in any of the places where it is kept"
 
@@ -89,7 +104,14 @@ def _refused(words: str, problem: Problem) -> Iterator[str]:
         yield f"             hint     {problem.hint}"
 
 
-def _considered(one: Considered) -> Iterator[str]:
+def _considered(one: Considered, image: ImageJudgement) -> Iterator[str]:
     where = "" if one.piece.manifest is None else f" {one.piece.manifest.short}"
-    why = "counts" if one.counts else f"does not count: {one.why_not or 'nothing asks for it'}"
+    uses = [
+        requirement.said.where
+        for requirement, weighed in zip(image.policy.on_images, one.weighed, strict=False)
+        if weighed.stage == "counts"
+    ]
+    why = f"counts for {', '.join(uses)}"
+    if not one.counts:
+        why = f"does not count: {one.why_not or 'nothing asks for it'}"
     yield f"    seen     {one.piece.what} ({one.piece.store}{where}): {why}"

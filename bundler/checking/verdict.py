@@ -72,12 +72,24 @@ def judged(subject: Subject, far_side: FarSide, *, now: datetime) -> Verdict:
                 "what the policy asks of a bundle (signature, channel) is judged when it is packed"
             )
             subject = replace(subject, notes=(*subject.notes, note))
+    judgement, error = _judge(subject, asked, now=now)
+    if error is not None and judgement is not None and not judgement.images:
+        # It was refused before anybody looked at an image. What is there about them is still worth
+        # saying; it changes nothing about the refusal.
+        beside, _ = _judge(subject, asked.beside_bundle, now=now)
+        if beside is not None:
+            judgement = replace(judgement, images=beside.images)
+    return Verdict(subject=subject, trust=asked.trust, judgement=judgement, error=error)
+
+
+def _judge(
+    subject: Subject, far_side: FarSide, *, now: datetime
+) -> tuple[Judgement | None, PolicyError | None]:
     try:
-        judgement = asked.judge(subject.statement, subject.signatures, subject.blobs, now=now)
+        found = far_side.judge(subject.statement, subject.signatures, subject.blobs, now=now)
     except PolicyError as e:
-        found = e.judgement if isinstance(e.judgement, Judgement) else None
-        return Verdict(subject=subject, trust=asked.trust, judgement=found, error=e)
-    return Verdict(subject=subject, trust=asked.trust, judgement=judgement, error=None)
+        return e.judgement if isinstance(e.judgement, Judgement) else None, e
+    return found, None
 
 
 def counted(verdict: Verdict) -> Iterator[Counted]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from bundler.verbs import policy_import, policy_schema
+from bundler.verbs import policy_import, policy_schema, policy_test
 from bundler.verbs.call import Parser
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class _Verb(Protocol):
 _VERBS: Final[Mapping[str, _Verb]] = {
     "import": policy_import,
     "schema": policy_schema,
+    "test": policy_test,
 }
 
 
