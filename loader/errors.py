@@ -275,6 +275,12 @@ class ExpiredError(PolicyError):
     code: ClassVar[str] = "expired.bundle"
 
 
+class TrustExpiredError(ExpiredError):
+    """Trust material had expired already when the bundle's evidence was made."""
+
+    code: ClassVar[str] = "expired.trust"
+
+
 class TrustRootError(RefusedError):
     """A trust root is missing, stale, or not the pinned one."""
 
@@ -291,6 +297,36 @@ class TrustRootMismatchError(TrustRootError):
     """A trust root in the bundle neither matches nor chains to the one that the host pins."""
 
     code: ClassVar[str] = "trustroot.mismatch"
+
+
+class TrustSignatureError(TrustRootError):
+    """Trust material is not signed by as many of the keys as it takes."""
+
+    code: ClassVar[str] = "trustroot.signature"
+
+
+class TrustVersionError(TrustRootError):
+    """Trust material has another version than the one that its place asks for."""
+
+    code: ClassVar[str] = "trustroot.version"
+
+
+class TrustRollbackError(TrustRootError):
+    """Trust material is older than what this host has seen."""
+
+    code: ClassVar[str] = "trustroot.rollback"
+
+
+class TrustIncompleteError(TrustRootError):
+    """A link of a chain of trust is not in the bundle."""
+
+    code: ClassVar[str] = "trustroot.incomplete"
+
+
+class TrustDigestError(TrustRootError):
+    """Trust material is not the file that signed metadata describes."""
+
+    code: ClassVar[str] = "trustroot.digest"
 
 
 class RollbackError(RefusedError):

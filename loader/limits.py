@@ -60,6 +60,18 @@ class Limits:
     certificate_size_max: int = 64 * KIB
     certificate_chain_count_max: int = 10
     trusted_root_size_max: int = 5 * MIB
+    tuf_root_size_max: int = 512_000
+    """Bytes of TUF root metadata; with the three below what python-tuf's own client accepts."""
+    tuf_timestamp_size_max: int = 16_384
+    tuf_snapshot_size_max: int = 2_000_000
+    tuf_targets_size_max: int = 5_000_000
+    tuf_root_count_max: int = 256
+    """Roots that one bundle carries: Sigstore has made 15 in five years."""
+    tuf_delegation_count_max: int = 32
+    """Targets roles that are looked into for one target."""
+    tuf_key_count_max: int = 1024
+    """Keys that one root or delegation names; a signature by each may have to be verified."""
+    tuf_target_size_max: int = 5 * MIB
     policy_size_max: int = 1 * MIB
     window_log_max: int = 23
     """zstd window of at most 8 MiB: what level 19 without `--long` uses."""
