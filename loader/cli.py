@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from loader import VERSION
 from loader.errors import AirlockError, OutputError
-from loader.verbs import audit, doctor, history, load, verify, verify_blob, verify_bundle, why
+from loader.verbs import (
+    audit,
+    doctor,
+    history,
+    load,
+    verify,
+    verify_blob,
+    verify_bundle,
+    watch,
+    why,
+)
 from loader.verbs.call import PROGRAM, Call, Parser, path
 from loader.verbs.saying import bug, say_error
 
@@ -84,6 +94,7 @@ class _Verb(Protocol):
 _VERBS: Final[dict[str, _Verb]] = {
     "verify": verify,
     "load": load,
+    "watch": watch,
     "verify-blob": verify_blob,
     "verify-bundle": verify_bundle,
     "history": history,

@@ -18,13 +18,14 @@ import os
 import platform
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from loader.errors import ConfinementError
 
+Sockets: TypeAlias = Literal["unix", "none"]
 _CLONE_NEWUSER: Final = 0x10000000
 _CLONE_NEWNET: Final = 0x40000000
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -61,6 +62,7 @@ class _Architecture:
     seccomp: int
     sockets: tuple[int, ...]
     """socket, socketpair: `AF_UNIX` only."""
+    connect: int
     denied: tuple[int, ...]
     """Other ways to a socket: ptrace, process_vm_writev, pidfd_getfd, setns, io_uring_*."""
     has_x32: bool
@@ -72,6 +74,7 @@ _ARCHITECTURES: Final = {
         audit=0xC000003E,
         seccomp=317,
         sockets=(41, 53),
+        connect=42,
         denied=(101, 311, 438, 308, *_IO_URING),
         has_x32=True,
     ),
@@ -79,6 +82,7 @@ _ARCHITECTURES: Final = {
         audit=0xC00000B7,
         seccomp=277,
         sockets=(198, 199),
+        connect=203,
         denied=(117, 271, 438, 268, *_IO_URING),
         has_x32=False,
     ),
@@ -95,10 +99,14 @@ class Confinement:
         return ", ".join(self.how)
 
 
-def cut_off() -> Confinement:
+def cut_off(*, sockets: Sockets = "unix") -> Confinement:
     """Leave this process, for the rest of its life, without any network.
 
     Call it while there is one thread, and after everything was forked that needs a network.
+
+    Args:
+        sockets: `none` takes those of this machine too: no daemon can be spoken to any more, by
+            whatever path its socket has (T51).
 
     Raises:
         ConfinementError: a network socket was inherited, the filter cannot be installed, or the
@@ -114,9 +122,10 @@ def cut_off() -> Confinement:
     libc = ctypes.CDLL(None, use_errno=True)
     _refuse_inherited_sockets(libc)
     how = _leave_network(libc)
-    _install_filter(libc, architecture)
-    _attempt(libc)
-    return Confinement(how=(*how, "seccomp: sockets are AF_UNIX only", "no new privileges"))
+    _install_filter(libc, architecture, sockets=sockets)
+    _attempt(libc, {**_CONTROLS, "AF_UNIX": _AF_UNIX} if sockets == "none" else _CONTROLS)
+    said = "no sockets at all" if sockets == "none" else "sockets are AF_UNIX only"
+    return Confinement(how=(*how, f"seccomp: {said}", "no new privileges"))
 
 
 def _refuse_inherited_sockets(libc: ctypes.CDLL) -> None:
@@ -190,8 +199,10 @@ def _tried(step: Callable[[], None]) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def _install_filter(libc: ctypes.CDLL, architecture: _Architecture) -> None:
-    program = _program(architecture)
+def _install_filter(
+    libc: ctypes.CDLL, architecture: _Architecture, *, sockets: Sockets = "unix"
+) -> None:
+    program = _program(architecture, sockets=sockets)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise ConfinementError("privileges cannot be given up", found=_last_error())
     raw = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
@@ -212,12 +223,15 @@ def _install_filter(libc: ctypes.CDLL, architecture: _Architecture) -> None:
         )
 
 
-def _program(architecture: _Architecture) -> list[tuple[int, int, int, int]]:
+def _program(
+    architecture: _Architecture, *, sockets: Sockets = "unix"
+) -> list[tuple[int, int, int, int]]:
     """Return the filter as (code, jump if true, jump if false, operand)."""
-    numbers = [
-        *((number, "deny") for number in architecture.denied),
-        *((number, "domain") for number in architecture.sockets),
-    ]
+    numbers = [*((number, "deny") for number in architecture.denied)]
+    if sockets == "none":
+        numbers += [(number, "deny") for number in (*architecture.sockets, architecture.connect)]
+    else:
+        numbers += [(number, "domain") for number in architecture.sockets]
     head = [
         (_LOAD_WORD, 0, 0, _ARCHITECTURE_OFFSET),
         # Another architecture's numbers mean other calls: no filter holds there.
@@ -249,9 +263,9 @@ def _program(architecture: _Architecture) -> list[tuple[int, int, int, int]]:
     return head + compared + tail
 
 
-def _attempt(libc: ctypes.CDLL) -> None:
+def _attempt(libc: ctypes.CDLL, families: Mapping[str, int]) -> None:
     """Try to make sockets, and insist on being refused: a filter nobody tried is a hope."""
-    for name, family in _CONTROLS.items():
+    for name, family in families.items():
         ctypes.set_errno(0)
         fd = libc.socket(family, _SOCK_STREAM, 0)
         if fd >= 0:

@@ -22,7 +22,6 @@ from loader.errors import AirlockError, FormatError, PolicyError, RefusedError
 from loader.judge import judge, judge_statement
 from loader.model.bundle import BundleStatement
 from loader.policy.facts import Judgement
-from loader.source import BundleFile
 from loader.stage.area import Area
 from loader.state.ledger import Ledger, admit, look
 from loader.state.lock import StateFolder
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from loader.interrupts import Interrupts
     from loader.run import Host, Progress, Trace, Wish
     from loader.runtime.base import Runtime
+    from loader.source import Medium, Opening
     from loader.state.floors import Floors
     from loader.state.ledger import AdmittedBundle
     from loader.state.record import Outcome
@@ -41,7 +41,7 @@ SCRATCH: Final = Path("/var/tmp")  # noqa: S108 - for a nameless file that nobod
 
 
 def verify(
-    path: Path, host: Host, trace: Trace, *, allow_downgrade: str | None, progress: Progress
+    bundle: Opening, host: Host, trace: Trace, *, allow_downgrade: str | None, progress: Progress
 ) -> None:
     """Judge a bundle to its last byte. Writes nothing, stages nothing, asks no runtime.
 
@@ -52,7 +52,7 @@ def verify(
     seen = look(host.places)
     trace.warnings.extend(filter(None, [seen.note]))
     with (
-        BundleFile.open(path) as source,
+        bundle(SCRATCH) as source,
         MetadataStore(SCRATCH, limits=host.limits) as blobs,
         _reading(source, host, trace) as reader,
     ):
@@ -66,7 +66,7 @@ def verify(
 
 
 def load(
-    path: Path,
+    bundle: Opening,
     host: Host,
     runtime: Runtime,
     wish: Wish,
@@ -74,8 +74,20 @@ def load(
     *,
     progress: Progress,
     interrupts: Interrupts,
+    healthy: Callable[[], None] = lambda: None,
 ) -> None:
     """Load a bundle: all of it, or nothing. Every attempt leaves one record in the ledger.
+
+    Args:
+        bundle: opens the archive, once.
+        host: policy, trust, clock, places.
+        runtime: who is given the images.
+        wish: what was asked for.
+        trace: what becomes known on the way.
+        progress: told how far the layers are.
+        interrupts: the signals that end the run.
+        healthy: asked when the runtime has all images, before anything is committed; where it
+            raises, every name points again to what it pointed to before.
 
     Raises:
         RefusedError: the bundle is refused, and nothing changed.
@@ -86,7 +98,7 @@ def load(
         Ledger.open(folder, at=host.now, loader=host.version, signer=host.signer) as ledger,
     ):
         try:
-            _load(path, host, runtime, wish, trace, ledger, progress, interrupts)
+            _load(bundle, host, runtime, wish, trace, ledger, progress, interrupts, healthy=healthy)
         except BaseException as e:
             interrupts.ignore()
             outcome: Outcome = "refused" if isinstance(e, RefusedError) else "failed"
@@ -98,8 +110,8 @@ def load(
             raise
 
 
-def _load(
-    path: Path,
+def _load(  # noqa: PLR0913 - the line's own values, once
+    bundle: Opening,
     host: Host,
     runtime: Runtime,
     wish: Wish,
@@ -107,10 +119,12 @@ def _load(
     ledger: Ledger,
     progress: Progress,
     interrupts: Interrupts,
+    *,
+    healthy: Callable[[], None],
 ) -> None:
     with (
         Area.open(host.places.quarantine) as area,
-        BundleFile.open(path) as source,
+        bundle(area.path) as source,
         MetadataStore(area.path, limits=host.limits) as blobs,
     ):
         try:
@@ -123,6 +137,7 @@ def _load(
                     staged = stage(admitted, chosen, reader, blobs, area, layers=counted)
             with undone_if_it_fails(runtime, ledger, trace, interrupts):
                 hand_over(staged, chosen, runtime, wish, ledger, trace)
+                healthy()
                 with interrupts.held():
                     _commit(admitted, host, wish, ledger, trace)
                     interrupts.ignore()
@@ -183,7 +198,7 @@ def _commit(
 
 
 @contextlib.contextmanager
-def _reading(source: BundleFile, host: Host, trace: Trace) -> Iterator[ArchiveReader]:
+def _reading(source: Medium, host: Host, trace: Trace) -> Iterator[ArchiveReader]:
     """Read an open archive; what looks broken while somebody still writes it is not held broken.
 
     Raises:

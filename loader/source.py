@@ -10,9 +10,11 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self, TypeAlias
 
 from loader.errors import InputError, PartialInputError, shown
 
@@ -24,6 +26,28 @@ _KINDS: Final = (
     (stat.S_ISCHR, "a character device"),
     (stat.S_ISBLK, "a block device"),
 )
+
+
+class Medium(Protocol):
+    """What the line reads a bundle from."""
+
+    @property
+    def size(self) -> int:
+        """Bytes it had when it was opened."""
+
+    @property
+    def position(self) -> int:
+        """Bytes read so far."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, at most so many; none at the end."""
+
+    def expect_whole(self) -> None:
+        """Tell what is still being written from what is broken; see `BundleFile`."""
+
+
+Opening: TypeAlias = Callable[[Path], AbstractContextManager[Medium]]
+"""Opens a bundle's medium, once; told a private folder for what it may need beside it."""
 
 
 class BundleFile:
@@ -38,8 +62,17 @@ class BundleFile:
         self._position = 0
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def opening(cls, path: Path) -> Opening:
+        """Return how this file is opened, for when it is time."""
+        return lambda _: cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path, *, folder: int | None = None) -> Self:
         """Open a regular file: not a link, not a pipe, not a device.
+
+        Args:
+            path: the file.
+            folder: an open folder that a relative path begins at, instead of the working directory.
 
         Raises:
             InputError: it is not there, not a regular file, or not readable.
@@ -53,7 +86,7 @@ class BundleFile:
                 "that is still being written",
             )
         try:
-            fd = os.open(path, _FLAGS)
+            fd = os.open(path, _FLAGS, dir_fd=folder)
         except OSError as e:
             link = e.errno == errno.ELOOP
             raise InputError(
@@ -106,11 +139,16 @@ class BundleFile:
         return self._opened.st_size
 
     @property
+    def status(self) -> os.stat_result:
+        """What it was when it was opened."""
+        return self._opened
+
+    @property
     def position(self) -> int:
         """Bytes read so far."""
         return self._position
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes, fewer only where the medium gives fewer, none at the end.
 
         Raises:

@@ -29,6 +29,7 @@ postgres postgresql
 runc runc
 skopeo skopeo
 strace strace
+systemd-analyze systemd
 umoci umoci
 unshare util-linux
 zstd zstd

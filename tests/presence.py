@@ -90,6 +90,7 @@ NEEDS: dict[str, Need] = {
     "shared": Need(look=_no_shared, mend="put shared/ beside the checkout, or set AIRLOCK_SHARED"),
     "skopeo": Need(programs=("skopeo",)),
     "strace": Need(programs=("strace",)),
+    "systemd-analyze": Need(programs=("systemd-analyze",)),
     "umoci": Need(programs=("umoci",)),
     "zstd": Need(programs=("zstd",)),
 }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 from loader.errors import UsageError, shown
 from loader.runtime.containerd import Containerd, containerd_client
@@ -103,3 +104,36 @@ def open_target(
                 runtime = Containerd(stack.enter_context(Launcher.start(chosen)))
         runtime.probe()
         yield runtime
+
+
+def target_key(target: Target, environment: Mapping[str, str]) -> str:
+    """Return what tells this target from others on this host: what we put in one is not in all."""
+    match target.runtime:
+        case "oci":
+            return f"oci:{Path(target.argument).resolve()}"
+        case "docker":
+            key, further = "docker", environment.get("DOCKER_HOST")
+        case "podman":
+            key, further = "podman", None
+        case "containerd":
+            space = target.argument or environment.get("CONTAINERD_NAMESPACE") or "default"
+            key, further = f"containerd:{space}", environment.get("CONTAINERD_ADDRESS")
+        case _:
+            assert_never(target.runtime)
+    return f"{key} at {further}" if further else key
+
+
+def host_platform() -> str:
+    """Return the platform that this machine runs.
+
+    Raises:
+        UsageError: it is none that is known.
+    """
+    machine = os.uname().machine
+    if machine not in MACHINES:
+        raise UsageError(
+            "which platform this machine runs is not known",
+            found=machine,
+            hint="say it: --platform OS/ARCH",
+        )
+    return MACHINES[machine]

@@ -43,28 +43,8 @@ class JudgedRun:
 
     def open_host(self) -> Host:
         """Read policy and anchors."""
-        from loader.limits import DEFAULT_LIMITS  # noqa: PLC0415
-        from loader.places import read_small_file  # noqa: PLC0415
-        from loader.policy.model import Policy  # noqa: PLC0415
-        from loader.run import Host  # noqa: PLC0415
-        from loader.trust.store import TrustStore  # noqa: PLC0415
-
-        places = self.call.places
-        path: Path = self.call.arguments.policy or places.policy
-        raw = read_small_file(path, size_max=DEFAULT_LIMITS.policy_size_max, what="the policy")
-        policy = Policy.parse(raw, where=shown(str(path))[1:-1])
-        self.trace.warnings.extend(f"policy: {warning}" for warning in policy.warnings)
-        trust = TrustStore.open(
-            policy, policy_directory=path.absolute().parent, anchors_directory=places.anchors
-        )
-        self.host = Host(
-            places=places,
-            policy=policy,
-            trust=trust,
-            now=self.call.clock(),
-            version=VERSION,
-            signer=self.signer,
-        )
+        self.host, warnings = open_host(self.call, signer=self.signer)
+        self.trace.warnings.extend(warnings)
         return self.host
 
     def outcome(self, error: AirlockError | None) -> Outcome:
@@ -79,6 +59,36 @@ class JudgedRun:
             confinement=self.confinement,
             error=error,
         )
+
+
+def open_host(call: Call, *, signer: Signer | None = None) -> tuple[Host, tuple[str, ...]]:
+    """Read policy and anchors; return them with what there is to warn of.
+
+    Raises:
+        UsageError, LocalError: they cannot be read or understood.
+    """
+    from loader.limits import DEFAULT_LIMITS  # noqa: PLC0415
+    from loader.places import read_small_file  # noqa: PLC0415
+    from loader.policy.model import Policy  # noqa: PLC0415
+    from loader.run import Host  # noqa: PLC0415
+    from loader.trust.store import TrustStore  # noqa: PLC0415
+
+    places = call.places
+    path: Path = call.arguments.policy or places.policy
+    raw = read_small_file(path, size_max=DEFAULT_LIMITS.policy_size_max, what="the policy")
+    policy = Policy.parse(raw, where=shown(str(path))[1:-1])
+    trust = TrustStore.open(
+        policy, policy_directory=path.absolute().parent, anchors_directory=places.anchors
+    )
+    host = Host(
+        places=places,
+        policy=policy,
+        trust=trust,
+        now=call.clock(),
+        version=VERSION,
+        signer=signer,
+    )
+    return host, tuple(f"policy: {warning}" for warning in policy.warnings)
 
 
 def judged(call: Call, verb: JudgedVerb, go: Callable[[JudgedRun], None]) -> int:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final
 
 from loader.errors import AirlockError, UsageError, shown
 from loader.verbs.call import NoForce, declare_bundle
@@ -59,9 +56,10 @@ def run(call: Call) -> int:
         # Behind the fork of the launcher, which needs none of this.
         from loader import pipeline  # noqa: PLC0415
         from loader.progress import progress_on  # noqa: PLC0415
+        from loader.source import BundleFile  # noqa: PLC0415
 
         pipeline.load(
-            call.arguments.bundle,
+            BundleFile.opening(call.arguments.bundle),
             judging.open_host(),
             runtime,
             wish,
@@ -76,40 +74,17 @@ def run(call: Call) -> int:
 def _wish(call: Call, target: Target) -> Wish:
     from loader.model.descriptor import Platform  # noqa: PLC0415
     from loader.run import Wish  # noqa: PLC0415
-    from loader.runtime.targets import MACHINES  # noqa: PLC0415
+    from loader.runtime.targets import host_platform, target_key  # noqa: PLC0415
 
     asked: str | None = call.arguments.platform
     if asked is None and target.runtime != "oci":
-        asked = MACHINES.get(os.uname().machine)
-        if asked is None:
-            raise UsageError(
-                "which platform this machine runs is not known",
-                found=os.uname().machine,
-                hint="say it: --platform OS/ARCH",
-            )
+        asked = host_platform()
     try:
         platform = None if asked is None else Platform.parse(asked)
     except AirlockError as e:
         raise UsageError("not a platform", where="--platform", found=shown(asked)) from e
     return Wish(
-        target=_target_key(target, call.environment),
+        target=target_key(target, call.environment),
         platform=platform,
         allow_downgrade=call.arguments.allow_downgrade,
     )
-
-
-def _target_key(target: Target, environment: Mapping[str, str]) -> str:
-    """Return what tells this target from others on this host: what we put in one is not in all."""
-    match target.runtime:
-        case "oci":
-            return f"oci:{Path(target.argument).resolve()}"
-        case "docker":
-            key, further = "docker", environment.get("DOCKER_HOST")
-        case "podman":
-            key, further = "podman", None
-        case "containerd":
-            space = target.argument or environment.get("CONTAINERD_NAMESPACE") or "default"
-            key, further = f"containerd:{space}", environment.get("CONTAINERD_ADDRESS")
-        case _:
-            assert_never(target.runtime)
-    return f"{key} at {further}" if further else key

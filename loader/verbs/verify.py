@@ -24,10 +24,13 @@ def run(call: Call) -> int:
         judging.cut_off()
         from loader import pipeline  # noqa: PLC0415
         from loader.progress import progress_on  # noqa: PLC0415
+        from loader.source import BundleFile  # noqa: PLC0415
 
         host = judging.open_host()
         progress = progress_on(sys.stderr)
         path: Path = call.arguments.bundle
-        pipeline.verify(path, host, judging.trace, allow_downgrade=None, progress=progress)
+        pipeline.verify(
+            BundleFile.opening(path), host, judging.trace, allow_downgrade=None, progress=progress
+        )
 
     return judged(call, "verify", go)

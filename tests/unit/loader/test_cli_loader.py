@@ -14,7 +14,7 @@ import pytest
 
 from loader import VERSION
 from loader.errors import InternalError, LocalError, MemoryLimitError, NoSpaceError
-from loader.verbs import load, saying
+from loader.verbs import saying
 from tests.presence import ROOT
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
@@ -208,10 +208,10 @@ def test_doctor_finds_the_fault(tmp_path: Path) -> None:
 
 
 def test_targets_that_are_not_the_same_are_told_apart(tmp_path: Path) -> None:
-    from loader.runtime.targets import parse_target  # noqa: PLC0415
+    from loader.runtime.targets import parse_target, target_key  # noqa: PLC0415
 
     def key(text: str, **environment: str) -> str:
-        return load._target_key(parse_target(text), environment)
+        return target_key(parse_target(text), environment)
 
     (tmp_path / "link").symlink_to(tmp_path)
     assert key(f"oci:{tmp_path}/link/x") == key(f"oci:{tmp_path}/x") == f"oci:{tmp_path}/x"

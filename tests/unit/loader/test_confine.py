@@ -202,7 +202,7 @@ def test_an_inherited_network_socket_is_refused() -> None:
 def test_a_filter_that_does_not_hold_is_noticed() -> None:
     found = run("""
         import loader.confine as confine
-        confine._install_filter = lambda *a: None
+        confine._install_filter = lambda *a, **k: None
         try:
             cut_off()
         except ConfinementError as e:

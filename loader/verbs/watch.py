@@ -1,0 +1,244 @@
+"""`watch`: look into a folder, and load the newest acceptable bundle of each channel."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from loader.errors import AirlockError, InternalError, InterruptedLoadError, UsageError
+from loader.verbs.call import NoForce, path
+from loader.verbs.saying import bug, print_out, say_error
+
+if TYPE_CHECKING:
+    from loader.config import Config, WatchSettings
+    from loader.model.strictjson import JsonObject
+    from loader.run import Host
+    from loader.runtime.targets import Target
+    from loader.verbs.call import Call
+    from loader.watch.cycle import Event, Task
+    from loader.watch.spool import Listing, Spool, SpoolFile
+
+HELP: Final = "look into a folder, and load the newest acceptable bundle of each channel"
+SCHEMA: Final = "airlock-watch/1"
+_PRIORITIES: Final = {"loaded": 5, "refused": 3, "failed": 3, "left": 3, "waiting": 6}
+"""Of journald (sd-daemon(3)): 3 an error, 5 a notice, 6 information."""
+
+
+class _NoDowngrade(argparse.Action):
+    """`--allow-downgrade`, which a timer may not give."""
+
+    def __call__(self, *_: object) -> None:
+        """Say where it belongs.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            "watch never lets anything older in",
+            hint="airlock-loader load BUNDLE --allow-downgrade REASON, by somebody who knows why",
+        )
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("folder", type=path, metavar="DIR")
+    parser.add_argument(
+        "--into", metavar="TARGET", help="as for load; else [watch] into of config.toml"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="judge what would be loaded to its last byte; write and load nothing",
+    )
+    parser.add_argument("--once", action="store_true", help="look once, and end")
+    parser.add_argument("--policy", type=path, metavar="FILE", help="instead of this host's policy")
+    parser.add_argument("--json", action="store_true", help="print what came of it as JSON")
+    parser.add_argument("--force", action=NoForce, nargs=0, help=argparse.SUPPRESS)
+    parser.add_argument("--allow-downgrade", action=_NoDowngrade, nargs="?", help=argparse.SUPPRESS)
+
+
+def run(call: Call) -> int:
+    """Look once, or again and again; return what the last look came to."""
+    from loader.config import Config  # noqa: PLC0415
+    from loader.interrupts import Interrupts  # noqa: PLC0415
+
+    arguments = call.arguments
+    config = Config.read(call.places.config)
+    target = _target(call, config.watch)
+    interrupts = Interrupts.watch()
+    status = 0
+    try:
+        while True:
+            status = one_cycle(call, config, target, quiet=not arguments.once)
+            if arguments.once or arguments.dry_run:
+                break
+            time.sleep(config.watch.interval_seconds)
+    except InterruptedLoadError as e:
+        return say_error(e)
+    interrupts.ignore()
+    return status
+
+
+def _target(call: Call, settings: WatchSettings) -> Target | None:
+    """Return where images go; None where nothing is loaded and nobody said.
+
+    Raises:
+        UsageError: nobody said, or it is no target.
+    """
+    from loader.runtime.targets import parse_target  # noqa: PLC0415
+
+    text: str | None = call.arguments.into or settings.into
+    if text is None:
+        if call.arguments.dry_run:
+            return None
+        raise UsageError(
+            "where to load into was not said",
+            hint='--into docker, or [watch] into = "docker" in config.toml',
+        )
+    return parse_target(text)
+
+
+def one_cycle(call: Call, config: Config, target: Target | None, *, quiet: bool = False) -> int:
+    """Look into the folder once; say a line for each file; return the exit status."""
+    from loader.verbs.judged import open_host  # noqa: PLC0415
+    from loader.watch.spool import Spool  # noqa: PLC0415
+
+    arguments = call.arguments
+    host, _ = open_host(call)
+    events: list[Event] = []
+    status = 0
+    with Spool.open(arguments.folder, file_systems=config.watch.file_systems) as spool:
+        listing = spool.list()
+        if listing.more:
+            _say(call, 3, f"{arguments.folder}: more files than one look takes; the rest waits")
+        for event in _events(call, config, target, host, spool, listing):
+            events.append(event)
+            status = status or event.status
+            if event.what != "known":
+                code = f" [{event.code}]" if event.code else ""
+                words = f"{event.name}: {event.what}{code}: {event.words}"
+                _say(call, _PRIORITIES.get(event.what, 6), words)
+    if arguments.json:
+        print_out(json.dumps(_document(events, status), sort_keys=True, indent=2) + "\n")
+    elif not quiet or any(event.what in {"loaded", "refused", "failed"} for event in events):
+        _say(call, 6, _summary(events))
+    return status
+
+
+def _events(
+    call: Call,
+    config: Config,
+    target: Target | None,
+    host: Host,
+    spool: Spool,
+    listing: Listing,
+) -> Iterator[Event]:
+    from loader.runtime.targets import target_key  # noqa: PLC0415
+    from loader.state.watched import Watched  # noqa: PLC0415
+    from loader.watch import tasks  # noqa: PLC0415
+    from loader.watch.cycle import Cycle, Tasks  # noqa: PLC0415
+
+    key = None if target is None else target_key(target, call.environment)
+
+    def take(file: SpoolFile) -> Task:
+        if call.arguments.dry_run or target is None:
+            return tasks.verify_one(file, spool.fd, host, _explained)
+        return tasks.load_one(
+            file,
+            spool.fd,
+            host,
+            _explained,
+            target=target,
+            config=config,
+            environment=call.environment,
+        )
+
+    with contextlib.ExitStack() as stack:
+        memory = None
+        if key is not None and not call.arguments.dry_run:
+            under = _under(host, key)
+            memory = stack.enter_context(Watched.open(call.places, at=host.now, under=under))
+        cycle = Cycle(
+            listing=listing,
+            tasks=Tasks(
+                look=lambda files: tasks.look_at(files, spool.fd, host, _explained, target=key),
+                take=take,
+                verb="verify" if memory is None else "load",
+            ),
+            settings=config.watch,
+            memory=memory,
+            now=host.now,
+            being_written=spool.is_being_written,
+        )
+        yield from cycle.run()
+
+
+def _under(host: Host, target: str) -> str:
+    """Return what a remembered verdict stands under: under anything else, it does not."""
+    from loader.digest import Digest  # noqa: PLC0415
+
+    anchors = " ".join(f"{one.name}={one.file_digest}" for one in host.trust.anchors)
+    text = f"{host.version}\n{host.policy.digest}\n{anchors}\n{target}"
+    return str(Digest.of(text.encode("utf-8", "surrogateescape")))
+
+
+def _explained(e: Exception) -> AirlockError:
+    """Say what nobody expected means; where it is a bug, with all that a report of it needs."""
+    error = bug(e)
+    if isinstance(error, InternalError):
+        say_error(error)
+    return error
+
+
+def _say(call: Call, priority: int, text: str) -> None:
+    from loader.report import plain  # noqa: PLC0415
+
+    # Under systemd this is the journal, which reads the priority in front (sd-daemon(3)).
+    front = f"<{priority}>" if "JOURNAL_STREAM" in call.environment else ""
+    line = f"{front}{plain(text)}\n"
+    if call.arguments.json:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(line)
+            sys.stderr.flush()
+    else:
+        print_out(line)
+
+
+def _summary(events: Sequence[Event]) -> str:
+    counts = Counter("known" if event.what == "known" else event.what for event in events)
+    words = {
+        "loaded": "loaded",
+        "proposed": "would be loaded",
+        "current": "already up to date",
+        "older": "older",
+        "waiting": "not whole yet",
+        "refused": "refused",
+        "failed": "failed",
+        "left": "left alone",
+        "known": "as before",
+    }
+    said = [f"{counts[what]} {word}" for what, word in words.items() if counts[what]]
+    return ", ".join(said) or "nothing to load"
+
+
+def _document(events: Sequence[Event], status: int) -> JsonObject:
+    return {
+        "schema": SCHEMA,
+        "exit_status": status,
+        "files": [
+            {
+                "name": event.name,
+                "what": event.what,
+                "code": event.code or None,
+                "words": event.words,
+                "glance": None if event.glance is None else event.glance.plain(),
+            }
+            for event in events
+        ],
+    }
