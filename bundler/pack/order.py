@@ -183,8 +183,9 @@ def _source_date(environment: Mapping[str, str]) -> datetime | None:
     if text is None:
         return None
     try:
-        return datetime.fromtimestamp(int(text), UTC)
-    except (ValueError, OverflowError, OSError) as e:
+        # Not `fromtimestamp`: under TZ=right/UTC it counts leap seconds.
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(text))
+    except (ValueError, OverflowError) as e:
         raise UsageError(
             "not a number of seconds", where=_SOURCE_DATE_EPOCH, found=shown(text)
         ) from e

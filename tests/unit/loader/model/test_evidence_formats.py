@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from loader.digest import Digest
 from loader.errors import FormatError, LimitError, RefusedError
+from loader.model import entry
 from loader.model.checkpoint import Checkpoint
 from loader.model.cosign import CosignAttestation, CosignSignature
 from loader.model.descriptor import Descriptor, MediaType
@@ -545,3 +548,18 @@ def test_pem() -> None:
             decode_blocks(wrong, where="p", count_max=3)
     with pytest.raises(FormatError, match="something else"):
         decode_block(raw, "CERTIFICATE", where="p")
+
+
+def test_leap_seconds_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A114: under TZ=right/UTC the C library counts them; the log signed another number then."""
+    seconds = 1_768_478_400
+    fields = Fields({"integratedTime": seconds}, "entry")
+    expected = entry._at(seconds, fields)
+    monkeypatch.setenv("TZ", "right/UTC")
+    time.tzset()
+    try:
+        found = entry._at(seconds, fields)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert found == expected == datetime(2026, 1, 15, 12, tzinfo=UTC)
