@@ -21,6 +21,7 @@ from loader.model.descriptor import Descriptor
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.facts import Judgement
 from loader.policy.model import Policy
+from loader.trust.freshness import Reckoned
 from loader.trust.store import TrustStore
 
 _NO_LABEL: Final = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
@@ -114,7 +115,12 @@ class FarSide:
         claims = judge_statement(
             statement, signatures, policy=self.policy, trust=self.trust, now=now
         )
-        return judge(statement, claims, blobs, policy=self.policy, trust=self.trust).value
+        found = judge(statement, claims, blobs, policy=self.policy, trust=self.trust).value
+        time = Reckoned(clock=now, evidence=found.reference_time)
+        for age in self.trust.ages(self.policy.anchor_rules, time):
+            if age.problem is not None:
+                raise age.problem
+        return found
 
     def carried(self, store: ContentStore) -> tuple[TrustEntry, ...]:
         """Put the anchors into the store and return what the statement says of them.

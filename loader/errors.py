@@ -329,6 +329,18 @@ class TrustDigestError(TrustRootError):
     code: ClassVar[str] = "trustroot.digest"
 
 
+class TrustRootExpiredError(TrustRootError):
+    """Trust material had expired already when the bundle was packed; no limit lets that pass."""
+
+    code: ClassVar[str] = "trustroot.expired"
+
+
+class TrustRootStaleError(TrustRootError):
+    """Trust material is older than the policy takes it for."""
+
+    code: ClassVar[str] = "trustroot.stale"
+
+
 class RollbackError(RefusedError):
     """Older than what this host has accepted already."""
 

@@ -83,6 +83,7 @@ def judge_statement(
     policy: Policy,
     trust: TrustStore,
     now: datetime,
+    by: str = "",
     limits: Limits = DEFAULT_LIMITS,
 ) -> BundleClaims:
     """Judge what can be judged before any other member is read.
@@ -98,6 +99,7 @@ def judge_statement(
         policy: what this host accepts.
         trust: the anchors that the policy names.
         now: the host's clock, or its floor where that is later.
+        by: which of the two it is, in words.
         limits: sizes and counts.
 
     Raises:
@@ -118,7 +120,7 @@ def judge_statement(
         if wanted
     )
     claims = BundleClaims(results=claims_of_statement(wanted, considered), considered=considered)
-    problems = [("", problem) for problem in _statement_problems(statement, now=now)]
+    problems = [("", problem) for problem in _statement_problems(statement, now=now, by=by)]
     channel = channel_problem(statement.channel, policy.channels, asked_for=len(wanted))
     if channel is not None:
         problems.append(("the bundle", channel))
@@ -142,7 +144,7 @@ def judge_statement(
     return claims
 
 
-def _statement_problems(statement: BundleStatement, *, now: datetime) -> list[Problem]:
+def _statement_problems(statement: BundleStatement, *, now: datetime, by: str) -> list[Problem]:
     problems: list[Problem] = []
     if not statement.images:
         problems.append(Problem(code=EmptyBundleError.code, message="the bundle holds no image"))
@@ -164,7 +166,7 @@ def _statement_problems(statement: BundleStatement, *, now: datetime) -> list[Pr
                 code=ExpiredError.code,
                 message="the bundle has expired",
                 expected=f"a time up to {format_instant(statement.expires)}",
-                found=format_instant(now),
+                found=format_instant(now) + (f", by {by}" if by else ""),
                 hint="pack it again; its packer gave it an end",
             )
         )

@@ -158,6 +158,8 @@ def _admit(
 ) -> Admitted[AdmittedBundle]:
     """Read up to the first layer; judge, and admit."""
     policy, trust, limits = host.policy, host.trust, host.limits
+    trace.floor = floors.time
+    time = trace.time(host)
     sealed = reader.read_statement()
     trace.statement = statement = BundleStatement.parse(sealed.raw, limits=limits)
     trace.signatures = tuple(Digest.of(raw) for raw in sealed.signatures)
@@ -166,14 +168,20 @@ def _admit(
         sealed.signatures,
         policy=policy,
         trust=trust,
-        now=max(host.now, floors.time or host.now),
+        now=time.at,
+        by=time.words,
         limits=limits,
     )
     reader.read_metadata(statement, blobs)
     authorized = judge(statement, claims, blobs, policy=policy, trust=trust, limits=limits)
     trace.judgement = authorized.value
     admitted = admit(
-        authorized, floors, now=host.now, clock=policy.clock, allow_downgrade=allow_downgrade
+        authorized,
+        floors,
+        now=host.now,
+        clock=policy.clock,
+        ages=host.ages,
+        allow_downgrade=allow_downgrade,
     )
     trace.admission = admitted.value.admission
     trace.warnings.extend(trace.admission.warnings)

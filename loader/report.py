@@ -16,10 +16,13 @@ from loader.model.fields import format_instant
 from loader.progress import sized
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
     from loader.model.strictjson import JsonObject, JsonValue
     from loader.policy.facts import ClaimResult, Considered, ImageJudgement, Judgement, Problem
     from loader.run import Host, Trace, Wish
     from loader.runtime.base import Receipt
+    from loader.trust.freshness import AnchorAge, Reckoned
 
 SCHEMA: Final = "airlock-verdict/1"
 LINE_LENGTH_MAX: Final = 4000
@@ -112,6 +115,7 @@ def _head(outcome: Outcome) -> Iterator[str]:
         yield f"  cut off    {', '.join(outcome.confinement)}"
     if outcome.host is not None:
         yield f"  policy     {outcome.host.policy.where} ({outcome.host.policy.digest.short})"
+        yield from _times(trace, outcome.host)
     if statement is None:
         return
     yield f"  statement  {statement.digest}"
@@ -122,6 +126,14 @@ def _head(outcome: Outcome) -> Iterator[str]:
         else f"channel {statement.channel}, sequence {statement.sequence}"
     )
     yield f"  {channel}, created {format_instant(statement.created)}{expires}"
+
+
+def _times(trace: Trace, host: Host) -> Iterator[str]:
+    """Yield what time was taken for now, and how old that makes each anchor."""
+    time = trace.time(host)
+    yield f"  time       {format_instant(time.at)}, {time.words}"
+    for age in host.ages(time):
+        yield f"  anchor     {age.name}: {age.words}"
 
 
 def _image(
@@ -218,8 +230,8 @@ def _document(outcome: Outcome) -> JsonObject:
         "anchors": []
         if host is None
         else [
-            {"name": a.name, "kind": a.kind, "fingerprint": a.fingerprint}
-            for a in host.trust.anchors
+            {"name": a.name, "kind": a.kind, "fingerprint": a.fingerprint, **_age_plain(age)}
+            for a, age in zip(host.trust.anchors, host.ages(trace.time(host)), strict=True)
         ],
         "statement": None
         if statement is None
@@ -247,12 +259,7 @@ def _document(outcome: Outcome) -> JsonObject:
         "downgrade": None
         if admission is None or not admission.downgrades
         else {"reason": admission.reason, "what": list(admission.downgrades)},
-        "time": {
-            "evidence": None
-            if judgement is None or judgement.reference_time is None
-            else format_instant(judgement.reference_time),
-            "clock": None if host is None else format_instant(host.now),
-        },
+        "time": _time_plain(None if host is None else trace.time(host)),
         "warnings": list(trace.warnings),
         **error_plain(outcome.error),
     }
@@ -278,6 +285,38 @@ def error_plain(error: AirlockError | None) -> JsonObject:
             "reason_count": len(reasons),
         },
     }
+
+
+def _time_plain(time: Reckoned | None) -> JsonObject:
+    """Return every time that was known, the one that was taken for now, and whose it is."""
+    if time is None:
+        return dict.fromkeys(("used", "by", "evidence", "floor", "clock"))
+    return {
+        "used": format_instant(time.at),
+        "by": time.source,
+        "evidence": _instant(time.evidence),
+        "floor": _instant(time.floor),
+        "clock": format_instant(time.clock),
+    }
+
+
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else format_instant(at)
+
+
+def _age_plain(age: AnchorAge) -> JsonObject:
+    return {
+        "dated_at": _instant(age.dates.dated_at),
+        "expires_at": _instant(age.dates.expires_at),
+        "age_seconds": _seconds(age.age),
+        "past_seconds": _seconds(age.past),
+        "max_staleness_seconds": _seconds(age.max_staleness),
+        "holds": age.holds,
+    }
+
+
+def _seconds(length: timedelta | None) -> int | None:
+    return None if length is None else int(length.total_seconds())
 
 
 def _image_plain(image: ImageJudgement, receipt: Receipt | None) -> JsonObject:

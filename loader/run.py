@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from loader.errors import AirlockError
 from loader.limits import DEFAULT_LIMITS, Limits
 from loader.state.record import Attempt, AttemptedClaim, AttemptedImage, Failure, Outcome
+from loader.trust.freshness import Reckoned
 
 if TYPE_CHECKING:
     from loader.digest import Digest
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from loader.runtime.base import Receipt
     from loader.state.admission import Admission
     from loader.state.signing import Signer
+    from loader.trust.freshness import AnchorAge
     from loader.trust.store import TrustStore
 
 REFUSED_IMAGE_COUNT_MAX: Final = 100
@@ -53,6 +55,10 @@ class Host:
     signer: Signer | None = None
     """Who signs records; None takes the key in the state folder."""
 
+    def ages(self, time: Reckoned) -> tuple[AnchorAge, ...]:
+        """Return how old every anchor is at a time."""
+        return self.trust.ages(self.policy.anchor_rules, time)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
@@ -79,10 +85,17 @@ class Trace:
     signatures: tuple[Digest, ...] = ()
     """The statement's signatures, as they came."""
     judgement: Judgement | None = None
+    floor: datetime | None = None
+    """The newest verified time that this host ever saw before."""
     admission: Admission | None = None
     receipts: list[Receipt] = field(default_factory=list)
     intended: tuple[tuple[str, str, str], ...] = ()
     warnings: list[str] = field(default_factory=list)
+
+    def time(self, host: Host) -> Reckoned:
+        """Return what time it is, by what is known so far."""
+        evidence = None if self.judgement is None else self.judgement.reference_time
+        return Reckoned(clock=host.now, floor=self.floor, evidence=evidence)
 
     def attempt(self, host: Host, wish: Wish, outcome: Outcome) -> Attempt:
         """Return the ledger's record of what is known so far."""

@@ -16,10 +16,16 @@ from loader.policy import reading, toml
 from loader.policy.channels import BUNDLE_KEYS, read_channels
 from loader.policy.keys import Key, Listing, Mapping, Record, Text, Whole, names_of
 from loader.policy.patterns import Exact, Regexp
-from loader.policy.reading_anchors import ANCHOR_KEYS, read_anchors
+from loader.policy.reading_anchors import (
+    ANCHOR_KEYS,
+    expect_aged,
+    read_anchor_rules,
+    read_anchors,
+)
 from loader.policy.rules import ClockRule, ImagePolicy
 from loader.policy.speakers import CertificateSpeaker, KeySpeaker
 from loader.trust.anchors import AnchorFile, AnchorUse
+from loader.trust.freshness import AnchorRule
 
 if TYPE_CHECKING:
     from loader.limits import Limits
@@ -73,6 +79,8 @@ class Policy:
     """The file's name, for messages."""
     rules: tuple[ImageRule, ...]
     anchors: tuple[AnchorFile, ...]
+    anchor_rules: tuple[AnchorRule, ...]
+    """What it asks of anchors besides, wherever their files are."""
     uses: tuple[AnchorUse, ...]
     """Every anchor that a rule refers to."""
     channels: tuple[str, ...]
@@ -107,18 +115,21 @@ class Policy:
             time.only(names_of(TIME_KEYS))
             clock = time.word("clock", _CLOCKS)
         anchors = read_anchors(table.table("anchor")) if table.has("anchor") else ()
+        anchor_rules = read_anchor_rules(table.table("anchor")) if table.has("anchor") else ()
         rules = reading.read_rules(table)
         uses = _uses_of(rules)
         _expect_kinds(anchors, uses)
+        _expect_aged(anchor_rules, uses)
         return cls(
             raw=raw,
             where=where,
             rules=rules,
             channels=read_channels(table.table("bundle")) if table.has("bundle") else (),
             anchors=anchors,
+            anchor_rules=anchor_rules,
             uses=uses,
             clock=clock,
-            warnings=(*_warnings_of(rules), *_unused(anchors, uses)),
+            warnings=(*_warnings_of(rules), *_unused(anchors, anchor_rules, uses)),
         )
 
     @property
@@ -140,13 +151,19 @@ def _expect_kinds(anchors: tuple[AnchorFile, ...], uses: tuple[AnchorUse, ...]) 
             )
 
 
-def _unused(anchors: tuple[AnchorFile, ...], uses: tuple[AnchorUse, ...]) -> tuple[str, ...]:
+def _expect_aged(rules: tuple[AnchorRule, ...], uses: tuple[AnchorUse, ...]) -> None:
+    kinds = {use.name: use.kind for use in uses}
+    for rule in rules:
+        if rule.name in kinds:
+            expect_aged(kinds[rule.name], where=f"anchor.{rule.name}")
+
+
+def _unused(
+    anchors: tuple[AnchorFile, ...], rules: tuple[AnchorRule, ...], uses: tuple[AnchorUse, ...]
+) -> tuple[str, ...]:
     used = {use.name for use in uses}
-    return tuple(
-        f"anchor.{anchor.name}: no rule refers to it"
-        for anchor in anchors
-        if anchor.name not in used
-    )
+    named = dict.fromkeys((*(one.name for one in anchors), *(one.name for one in rules)))
+    return tuple(f"anchor.{name}: no rule refers to it" for name in named if name not in used)
 
 
 def _uses_of(rules: tuple[ImageRule, ...]) -> tuple[AnchorUse, ...]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from loader.errors import PolicyFileError, shown
 from loader.policy.keys import Key, Text, names_of
-from loader.trust.anchors import AnchorFile, is_file
+from loader.policy.toml import DURATION
+from loader.trust.anchors import AnchorFile, AnchorKind, is_file
+from loader.trust.freshness import AnchorRule
 
 if TYPE_CHECKING:
     from loader.policy.toml import Table
-    from loader.trust.anchors import AnchorKind
 
 _ANCHOR_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
 ANCHOR_KEYS: Final = (
@@ -26,12 +27,19 @@ ANCHOR_KEYS: Final = (
         form=Text(),
         words="file of a private authority's certificates, in place of the trusted root's own",
     ),
+    Key(
+        name="max-staleness",
+        form=Text(pattern=DURATION),
+        words="how old it may become, or how long past its expiry it is taken: 12h, 30d, 4w, 1y",
+    ),
 )
 """The keys of an `[anchor.NAME]` table."""
 _LATER_ANCHORS: Final = {
     name: f"this version does not know anchors of the kind {name!r} yet"
     for name in ("tuf-root", "notary-root")
-} | {"max-staleness": "this version does not judge max-staleness yet"}
+}
+_KINDS: Final[tuple[AnchorKind, ...]] = ("trusted-root", "key")
+_RULES: Final = ("max-staleness",)
 
 
 def expect_anchor_name(name: str, *, where: str, endings: tuple[str, ...]) -> None:
@@ -52,7 +60,7 @@ def expect_anchor_name(name: str, *, where: str, endings: tuple[str, ...]) -> No
 
 
 def read_anchors(table: Table) -> tuple[AnchorFile, ...]:
-    """Return the `[anchor.NAME]` tables.
+    """Return the files that `[anchor.NAME]` tables name.
 
     Raises:
         PolicyFileError: a name or a table that is not one.
@@ -67,7 +75,9 @@ def read_anchors(table: Table) -> tuple[AnchorFile, ...]:
                 expected=_ANCHOR_NAME.pattern,
             )
         item.only(names_of(ANCHOR_KEYS), elsewhere=_LATER_ANCHORS)
-        kinds: list[AnchorKind] = [kind for kind in ("trusted-root", "key") if item.has(kind)]
+        kinds = [kind for kind in _KINDS if item.has(kind)]
+        if not kinds and _has_rule(item) and not item.has("certificate"):
+            continue  # about an anchor whose file lies in a folder, or came with this program
         if len(kinds) != 1:
             raise PolicyFileError(
                 "an anchor is exactly one thing",
@@ -85,3 +95,38 @@ def read_anchors(table: Table) -> tuple[AnchorFile, ...]:
             AnchorFile(name=name, kind=kinds[0], file=item.text(kinds[0]), certificate=certificate)
         )
     return tuple(anchors)
+
+
+def read_anchor_rules(table: Table) -> tuple[AnchorRule, ...]:
+    """Return what `[anchor.NAME]` tables ask of anchors, wherever their files are.
+
+    Raises:
+        PolicyFileError: a rule that means nothing, or nothing for this anchor.
+    """
+    rules: list[AnchorRule] = []
+    for name in table.names:
+        item = table.table(name)
+        if not _has_rule(item):
+            continue
+        if item.has("key"):
+            expect_aged("key", where=item.path)
+        rules.append(AnchorRule(name=name, max_staleness=item.duration("max-staleness")))
+    return tuple(rules)
+
+
+def expect_aged(kind: AnchorKind, *, where: str) -> None:
+    """Refuse rules about the age of what has none.
+
+    Raises:
+        PolicyFileError: the anchor is a key.
+    """
+    if kind == "key":
+        raise PolicyFileError(
+            "a key says nothing of its age",
+            where=where,
+            expected="`max-staleness` at a trusted root",
+        )
+
+
+def _has_rule(item: Table) -> bool:
+    return any(item.has(name) for name in _RULES)

@@ -7,9 +7,10 @@ nearest known one as advice.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
-from datetime import date, datetime, time
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from loader.errors import PolicyFileError, shown
 
@@ -21,6 +22,10 @@ TomlValue: TypeAlias = (
 )
 TomlObject: TypeAlias = dict[str, TomlValue]
 Word = TypeVar("Word", bound=str)
+DURATION: Final = r"([1-9][0-9]{0,4})([hdwy])"
+"""What a length of time looks like."""
+_DURATION: Final = re.compile(DURATION, re.ASCII)
+_HOURS: Final = {"h": 1, "d": 24, "w": 7 * 24, "y": 365 * 24}
 
 
 def parse(raw: bytes, *, where: str, size_max: int) -> Table:
@@ -148,6 +153,23 @@ class Table:
                 found=shown(value, limit=60),
             )
         return value
+
+    def duration(self, name: str) -> timedelta:
+        """Return a length of time: `12h`, `30d`, `4w`, `1y` (365 days).
+
+        Raises:
+            PolicyFileError: it is missing, or anything else.
+        """
+        text = self.text(name)
+        match = _DURATION.fullmatch(text)
+        if match is None:
+            raise PolicyFileError(
+                "not a length of time",
+                where=self.at(name),
+                expected='"12h", "30d", "4w" or "1y"',
+                found=shown(text),
+            )
+        return timedelta(hours=int(match[1]) * _HOURS[match[2]])
 
     def word(self, name: str, words: Mapping[str, Word]) -> Word:
         """Return one of a closed set of words.

@@ -1,14 +1,15 @@
 """Whether something authorized may come in: not older than what this host accepted. Pure.
 
-In this order: the channel's sequence, the names, the bundle's own expiry, the clock. The local
-clock can make things expire, and can be noticed to be wrong; it raises no floor.
+In this order: the anchors' ages, the channel's sequence, the names, the bundle's own expiry, the
+clock. The local clock can make things expire, and can be noticed to be wrong; it raises no floor.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from loader.errors import (
     ClockBehindError,
@@ -22,9 +23,13 @@ from loader.errors import (
 )
 from loader.model.fields import format_instant
 from loader.state.floors import ChannelFloor, Floors, NameFloor
+from loader.trust.freshness import AnchorAge, Reckoned
 
 if TYPE_CHECKING:
     from loader.digest import Digest
+
+Ages: TypeAlias = Callable[[Reckoned], tuple[AnchorAge, ...]]
+"""How old every anchor that judged is at a time."""
 
 REASON_LENGTH_MAX: Final = 500
 _HINT: Final = "get the newest bundle; where going back is meant: --allow-downgrade REASON"
@@ -71,6 +76,10 @@ class Admission:
     warnings: tuple[str, ...] = ()
 
 
+def _no_anchors(_: Reckoned) -> tuple[AnchorAge, ...]:
+    return ()
+
+
 def consider(
     candidate: Candidate,
     floors: Floors,
@@ -78,10 +87,13 @@ def consider(
     now: datetime,
     clock: Literal["warn", "strict"],
     allow_downgrade: str | None,
+    ages: Ages = _no_anchors,
 ) -> Admission:
     """Compare a bundle with the floors.
 
     Raises:
+        TrustRootExpiredError: an anchor had expired when the bundle was packed.
+        TrustRootStaleError: an anchor is older than policy takes it for; no reason lets it in.
         ReplayError: the channel's sequence once more, with other contents; no reason lets it in.
         RollbackError: a lower sequence, and no reason was given.
         NameRollbackError: a name would go back, and no reason was given.
@@ -94,12 +106,18 @@ def consider(
             "--allow-downgrade wants a reason that can be read years later",
             expected=f"1 to {REASON_LENGTH_MAX} characters",
         )
+    time = Reckoned(clock=now, floor=floors.time, evidence=candidate.time)
+    known = ages(time)
+    for age in known:
+        if age.problem is not None:
+            raise age.problem
     problems = [*_sequence(candidate, floors)]
     for name in candidate.names:
         problems.extend(_name(name, floors))
     if problems and allow_downgrade is None:
         raise problems[0]
-    warnings = list(_expect_fresh(candidate, floors, now=now, clock=clock))
+    warnings = [age.warning for age in known if age.warning]
+    warnings += _expect_fresh(candidate, time, clock=clock)
     before = floors.channels.get(candidate.channel or "")
     return Admission(
         floors=_raised(candidate, floors),
@@ -176,33 +194,28 @@ def _name(candidate: CandidateName, floors: Floors) -> list[RollbackError]:
 
 
 def _expect_fresh(
-    candidate: Candidate, floors: Floors, *, now: datetime, clock: Literal["warn", "strict"]
+    candidate: Candidate, time: Reckoned, *, clock: Literal["warn", "strict"]
 ) -> list[str]:
-    warnings: list[str] = []
-    known = max((at for at in (floors.time, candidate.time) if at is not None), default=None)
-    at, by = now, "this host's clock"
-    if known is not None and known > now:
-        at, by = known, "the newest verified time"
-    if candidate.expires is not None and at > candidate.expires:
+    if candidate.expires is not None and time.at > candidate.expires:
         raise ExpiredError(
             "this bundle has expired",
-            expected=f"{by} before {format_instant(candidate.expires)}",
-            found=format_instant(at),
+            expected=f"{time.words} before {format_instant(candidate.expires)}",
+            found=format_instant(time.at),
             hint="get a newer bundle",
         )
-    if known is not None and known > now:
-        if clock == "strict":
-            raise ClockBehindError(
-                "this host's clock is behind the newest verified time",
-                expected=f"{format_instant(known)} or later",
-                found=format_instant(now),
-                hint="set the clock",
-            )
-        warnings.append(
-            f"the clock says {format_instant(now)}, verified evidence is of "
-            f"{format_instant(known)}: set the clock"
+    if time.behind <= timedelta():
+        return []
+    if clock == "strict":
+        raise ClockBehindError(
+            f"this host's clock is behind {time.words}",
+            expected=f"{format_instant(time.at)} or later",
+            found=format_instant(time.clock),
+            hint="set the clock",
         )
-    return warnings
+    said, known = format_instant(time.clock), format_instant(time.at)
+    return [
+        f"the clock says {said}, and is behind {time.words}, {known}: that was used; set the clock"
+    ]
 
 
 def _raised(candidate: Candidate, floors: Floors) -> Floors:

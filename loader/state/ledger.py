@@ -22,7 +22,7 @@ from loader.digest import Digest
 from loader.errors import LocalError, ReadOnlyError, StateError
 from loader.places import Places, open_private_folder
 from loader.state import database, signed_rows, trust_rows
-from loader.state.admission import Admission, Candidate, CandidateName, consider
+from loader.state.admission import Admission, Ages, Candidate, CandidateName, consider
 from loader.state.floors import Copy, Floors, prepare_copy, read_copy
 from loader.state.record import Attempt
 from loader.state.signing import HostKey
@@ -49,16 +49,23 @@ def admit(
     *,
     now: datetime,
     clock: Literal["warn", "strict"],
+    ages: Ages,
     allow_downgrade: str | None = None,
 ) -> Admitted[AdmittedBundle]:
     """Admit what policy allows, if it is not older than what this host accepted (DESIGN §6, 6).
 
     Raises:
-        RollbackError, ExpiredError, ClockBehindError, UsageError: as `admission.consider`.
+        TrustRootError, RollbackError, ExpiredError, ClockBehindError, UsageError: as
+            `admission.consider`.
     """
     judgement = authorized.value
     admission = consider(
-        _candidate(judgement), floors, now=now, clock=clock, allow_downgrade=allow_downgrade
+        _candidate(judgement),
+        floors,
+        now=now,
+        clock=clock,
+        allow_downgrade=allow_downgrade,
+        ages=ages,
     )
     return Admitted(AdmittedBundle(judgement=judgement, admission=admission), SEAL)
 

@@ -20,14 +20,16 @@ from loader.digest import Digest
 from loader.errors import AirlockError, AnchorFileError, TrustRootError, shown
 from loader.limits import DEFAULT_LIMITS
 from loader.trust.anchors import KEY_ENDINGS, AnchorKind
+from loader.trust.freshness import Dates, age_of
 from loader.trust.keys import PublicKey
 from loader.trust.trusted_root import Authority, TrustedRoot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from loader.limits import Limits
     from loader.trust.anchors import Anchored, AnchorFile, AnchorUse
+    from loader.trust.freshness import AnchorAge, AnchorRule, Reckoned
 
 BUILTIN_DIRECTORY: Final = (
     Path(sys.executable).resolve().parent
@@ -58,6 +60,15 @@ class Anchor:
     def kind(self) -> AnchorKind:
         """What it is."""
         return "key" if isinstance(self.value, PublicKey) else "trusted-root"
+
+    @property
+    def dates(self) -> Dates:
+        """What it says of time. A key says nothing: how long it is good, only its owner knows."""
+        match self.value:
+            case TrustedRoot() as root:
+                return Dates(dated_at=root.dated_at)
+            case _:
+                return Dates()
 
     @property
     def fingerprint(self) -> str:
@@ -113,6 +124,14 @@ class TrustStore:
     def find(self, name: str) -> Anchor | None:
         """Return the anchor of this name, if the policy refers to it."""
         return next((anchor for anchor in self.anchors if anchor.name == name), None)
+
+    def ages(self, rules: Sequence[AnchorRule], time: Reckoned) -> tuple[AnchorAge, ...]:
+        """Return how old each anchor is at a time, and whether policy still takes it."""
+        by_name = {rule.name: rule for rule in rules}
+        return tuple(
+            age_of(one.name, one.dates, by_name.get(one.name), time, where=one.origin)
+            for one in self.anchors
+        )
 
     def key(self, name: str) -> PublicKey:
         """Return a key.

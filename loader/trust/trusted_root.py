@@ -31,6 +31,7 @@ from loader.trust.validity import ALWAYS, Validity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from loader.limits import Limits
 
@@ -112,6 +113,16 @@ class TrustedRoot:
     timestamp_authorities: tuple[Authority, ...]
     unusable: tuple[str, ...] = ()
     """Logs whose keys are of a kind that we do not know."""
+
+    @property
+    def dated_at(self) -> datetime | None:
+        """The newest date in it: when its newest log or authority began, or was certified."""
+        logs = (log.valid_for.start for log in (*self.logs, *self.ct_logs))
+        authorities = (
+            one.valid_for.start or one.chain[0].not_valid_before_utc
+            for one in (*self.certificate_authorities, *self.timestamp_authorities)
+        )
+        return max((at for at in (*logs, *authorities) if at is not None), default=None)
 
     @classmethod
     def parse(cls, raw: bytes, *, name: str, limits: Limits = DEFAULT_LIMITS) -> TrustedRoot:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from loader.digest import Digest
 from loader.errors import FormatError, LimitError, RefusedError
-from loader.model import entry
+from loader.model import entry as log_entry
 from loader.model.checkpoint import Checkpoint
 from loader.model.cosign import CosignAttestation, CosignSignature
 from loader.model.descriptor import Descriptor, MediaType
@@ -554,11 +554,11 @@ def test_leap_seconds_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A114: under TZ=right/UTC the C library counts them; the log signed another number then."""
     seconds = 1_768_478_400
     fields = Fields({"integratedTime": seconds}, "entry")
-    expected = entry._at(seconds, fields)
+    expected = log_entry._at(seconds, fields)
     monkeypatch.setenv("TZ", "right/UTC")
     time.tzset()
     try:
-        found = entry._at(seconds, fields)
+        found = log_entry._at(seconds, fields)
     finally:
         monkeypatch.undo()
         time.tzset()

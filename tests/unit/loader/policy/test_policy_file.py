@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from loader.errors import PolicyFileError
@@ -206,7 +208,6 @@ def test_tables_of_later_versions_are_never_ignored() -> None:
         assert "does not judge" in refused(KEY + table).message
     for line in ("tuf-root = 'r.json'", "notary-root = 'n'"):
         assert "yet" in refused(KEY + f"[anchor.release]\n{line}\n").message
-    refused(KEY + "[anchor.release]\nkey = 'k.pub'\nmax-staleness = '30d'\n")
 
 
 def test_anchors_are_exactly_one_thing() -> None:
@@ -220,6 +221,33 @@ def test_anchors_are_exactly_one_thing() -> None:
     refused(KEY + "[anchor.release]\ntrusted-root = 'b.json'\n")
     refused(KEY + "[anchor.'Re lease']\nkey = 'a.pub'\n")
     refused(KEY + "[anchor]\nrelease = 'a.pub'\n")
+
+
+def test_how_long_an_anchor_is_taken() -> None:
+    """With its file, or where the file lies elsewhere: in `anchors/`, or built in."""
+    own = parse(KEYLESS + "[anchor.sigstore]\ntrusted-root = 'r.json'\nmax-staleness = '90d'\n")
+    builtin = parse(KEYLESS + "[anchor.sigstore]\nmax-staleness = '12w'\n")
+    assert [one.name for one in own.anchors] == ["sigstore"]
+    assert builtin.anchors == ()
+    limits = [[(r.name, r.max_staleness) for r in one.anchor_rules] for one in (own, builtin)]
+    assert limits == [[("sigstore", timedelta(days=90))], [("sigstore", timedelta(weeks=12))]]
+    assert own.warnings == builtin.warnings == ()
+    other = parse(KEYLESS + "[anchor.other]\nmax-staleness = '1y'\n")
+    assert other.warnings == ("anchor.other: no rule refers to it",)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "90", "90 d", "0d", "-1d", "1.5d", "90days", "P90D", "d", "999999d", "9\u0660d"]
+)
+def test_what_is_no_length_of_time(text: str) -> None:
+    error = refused(KEYLESS + f"[anchor.acme]\nmax-staleness = '{text}'\n")
+    assert error.where.endswith("anchor.acme.max-staleness")
+    refused(KEYLESS + "[anchor.acme]\nmax-staleness = 90\n")
+
+
+def test_a_key_has_no_age() -> None:
+    for line in ("key = 'k.pub'\nmax-staleness = '30d'", "max-staleness = '30d'"):
+        assert "age" in refused(KEY + f"[anchor.release]\n{line}\n").message
 
 
 def test_an_anchor_nobody_uses_is_pointed_out() -> None:

@@ -16,11 +16,14 @@ from loader.errors import (
     NameRollbackError,
     ReplayError,
     RollbackError,
+    TrustRootExpiredError,
+    TrustRootStaleError,
     UsageError,
 )
 from loader.model.fields import Fields
 from loader.state.admission import Admission, Candidate, CandidateName, consider
 from loader.state.floors import Floors
+from loader.trust.freshness import AnchorAge, Dates, Reckoned, age_of
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -67,8 +70,12 @@ def come(
     now: datetime = NOW,
     clock: str = "warn",
     reason: str | None = None,
+    anchor: Dates | None = None,
 ) -> Admission:
-    return consider(given, floors, now=now, clock=clock, allow_downgrade=reason)  # type: ignore[arg-type]
+    def ages(time: Reckoned) -> tuple[AnchorAge, ...]:
+        return () if anchor is None else (age_of("acme", anchor, None, time),)
+
+    return consider(given, floors, now=now, clock=clock, allow_downgrade=reason, ages=ages)  # type: ignore[arg-type]
 
 
 AFTER_TEN = come(candidate(10), Floors()).floors
@@ -203,6 +210,39 @@ def test_a_bundle_expires_by_the_later_of_clock_and_floor(
     with pytest.raises(ExpiredError) as error:
         come(candidate(11, expires=expires), AFTER_TEN, now=now)
     assert error.value.exit_status == 18
+
+
+@pytest.mark.parametrize("reason", [None, "the operator wants it"])
+def test_a_stale_anchor_admits_nothing(reason: str | None) -> None:
+    """No reason of an operator's lets it pass: it would count for every bundle to come."""
+    anchor = Dates(expires_at=NOW - 100 * DAY)
+    with pytest.raises(TrustRootStaleError) as stale:
+        come(candidate(11, at=NOW - 120 * DAY), Floors(), anchor=anchor, reason=reason)
+    assert stale.value.exit_status == 15
+    with pytest.raises(TrustRootExpiredError):
+        come(candidate(11), Floors(), anchor=anchor, reason=reason)
+
+
+def test_an_anchor_that_expired_since_is_said() -> None:
+    admission = come(candidate(11), Floors(), anchor=Dates(expires_at=NOW - 10 * DAY))
+    assert admission.warnings == (
+        "anchor acme: expired 10 days ago, 2026-11-11T00:00:00Z, taken up to 90 days",
+    )
+
+
+def test_an_anchors_age_is_looked_at_before_the_sequence() -> None:
+    with pytest.raises(TrustRootStaleError):
+        come(candidate(9), AFTER_TEN, anchor=Dates(expires_at=NOW - 30 * DAY), now=NOW + 61 * DAY)
+
+
+def test_a117_a_new_log_counts_from_the_beginning() -> None:
+    """A newer shard of Rekor has an id of its own, and indexes that begin again."""
+    floors = come(candidate(10, log_index=5_000_000), Floors()).floors
+    new = candidate(11, image=1, log_index=3, at=NOW)
+    [name] = new.names
+    new = replace(new, names=(replace(name, positions=(("key", "rekor-2", 3),)),))
+    admission = come(new, floors)
+    assert admission.floors.logs == {("key", "rekor"): 5_000_000, ("key", "rekor-2"): 3}
 
 
 def test_sequence_is_looked_at_before_names_and_names_before_expiry() -> None:
