@@ -12,7 +12,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
-from bundler.verbs import inspect, pack, policy, promote, verify, verify_bundle
+from bundler.verbs import inspect, pack, policy, promote, resolve, verify, verify_bundle
 from bundler.verbs.call import PROGRAM, Call, Parser
 from loader.errors import AirlockError
 from loader.interrupts import Interrupts
@@ -42,6 +42,7 @@ _VERBS: Final[dict[str, _Verb]] = {
     "inspect": inspect,
     "verify": verify,
     "policy": policy,
+    "resolve": resolve,
     "promote": promote,
     "verify-bundle": verify_bundle,
 }

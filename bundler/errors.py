@@ -128,6 +128,12 @@ class RemoteIncompleteError(RemoteError):
     code: ClassVar[str] = "remote.incomplete"
 
 
+class StaleTagError(RefusedError):
+    """The tag's own date lies further back than was asked for, or in the future."""
+
+    code: ClassVar[str] = "expired.tag"
+
+
 class VersionTakenError(RefusedError):
     """A tag that never moves points to another image there; nothing was written."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Final
 
 from bundler import inspect
 from bundler.bundle_file import BundleFile
+from bundler.duration import parse_duration
 from bundler.pack.lock import LOCK_NAME, Lock
 from bundler.pack.writer import Format
 from bundler.reach import Reach
@@ -22,8 +22,6 @@ from loader.limits import DEFAULT_LIMITS
 from loader.model.descriptor import Platform
 from loader.source import BundleFile as OpenBundle
 
-_DURATION: Final = re.compile(r"([0-9]{1,5})([hdwy])", re.ASCII)
-_HOURS: Final = {"h": 1, "d": 24, "w": 7 * 24, "y": 365 * 24}
 _SOURCE_DATE_EPOCH: Final = "SOURCE_DATE_EPOCH"
 
 
@@ -167,14 +165,7 @@ def _after(path: Path, channel: str | None) -> tuple[str, int]:
 
 
 def _lifetime(text: str | None) -> timedelta | None:
-    if text is None:
-        return None
-    match = _DURATION.fullmatch(text)
-    if match is None or int(match[1]) == 0:
-        raise UsageError(
-            "not a duration", where="--expires", expected="12h, 30d, 4w or 1y", found=shown(text)
-        )
-    return timedelta(hours=int(match[1]) * _HOURS[match[2]])
+    return None if text is None else parse_duration(text, where="--expires")
 
 
 def _source_date(environment: Mapping[str, str]) -> datetime | None:
