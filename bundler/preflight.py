@@ -7,6 +7,7 @@ changes the policy, on both sides, where it can be read.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -39,8 +40,8 @@ class FarSide:
     trust: TrustStore
 
     @classmethod
-    def open(cls, path: Path) -> FarSide:
-        """Read a policy and every anchor it refers to.
+    def open(cls, path: Path, variables: Mapping[str, str] | None = None) -> FarSide:
+        """Read a policy and every anchor it refers to; fill it with the variables of this run.
 
         Raises:
             PolicyFileError, AnchorFileError: either cannot be understood.
@@ -53,16 +54,18 @@ class FarSide:
             raise UsageError(
                 "the policy cannot be read", where=str(path), found=e.strerror or ""
             ) from e
-        return cls.read(raw, where=str(path), folder=path.parent)
+        return cls.read(raw, where=str(path), folder=path.parent, variables=variables)
 
     @classmethod
-    def read(cls, raw: bytes, *, where: str, folder: Path) -> FarSide:
+    def read(
+        cls, raw: bytes, *, where: str, folder: Path, variables: Mapping[str, str] | None = None
+    ) -> FarSide:
         """Read the policy that these bytes write; files that it names are relative to `folder`.
 
         Raises:
             PolicyFileError, AnchorFileError, TrustRootError: as `open`.
         """
-        policy = Policy.parse(raw, where=where)
+        policy = Policy.parse(raw, where=where, variables=variables)
         return cls(policy=policy, trust=TrustStore.open(policy, policy_directory=folder))
 
     @property
@@ -115,7 +118,7 @@ class FarSide:
         claims = judge_statement(
             statement, signatures, policy=self.policy, trust=self.trust, now=now
         )
-        found = judge(statement, claims, blobs, policy=self.policy, trust=self.trust).value
+        found = judge(statement, claims, blobs, policy=self.policy, trust=self.trust, now=now).value
         time = Reckoned(clock=now, evidence=found.reference_time)
         for age in self.trust.ages(self.policy.anchor_rules, time):
             if age.problem is not None:

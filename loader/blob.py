@@ -34,7 +34,7 @@ from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.reading_speakers import read_speaker
 from loader.policy.speakers import KeySpeaker, Said
 from loader.policy.toml import Table
-from loader.policy.weigh import Outcome, weigh
+from loader.policy.weigh import Outcome, weigh_statement
 from loader.trust.anchors import AnchorFile, AnchorKind, AnchorUse, is_file
 from loader.trust.store import TrustStore
 from loader.verify.message import Message
@@ -112,7 +112,7 @@ def verify_blob(request: BlobRequest, places: Places) -> BlobVerdict:
         return verified
 
     claim = BundleSignatureClaim(said=Said(where="", speakers=(speaker,)))
-    weighed = weigh(claim, outcome, digests=frozenset(), reference=None, is_signature=True)
+    weighed = weigh_statement(claim, outcome)
     problem = weighed.problem
     if problem is not None:
         error = IdentityError if weighed.stage == "identity" else ConditionError

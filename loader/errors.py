@@ -608,6 +608,12 @@ class ContentsError(PolicyError):
     code: ClassVar[str] = "policy.contents"
 
 
+class ContradictionError(PolicyError):
+    """Evidence disagrees: a predicate with its certificate, or one statement with another."""
+
+    code: ClassVar[str] = "policy.contradiction"
+
+
 class ScopeError(PolicyError):
     """Evidence holds for the index where policy asks for the platform, or the other way round."""
 

@@ -20,11 +20,12 @@ from loader.errors import (
     shown,
 )
 from loader.graph import ImageGraph, KeptManifest, read_graph
-from loader.limits import DEFAULT_LIMITS, MIB
+from loader.limits import DEFAULT_LIMITS
 from loader.model.bundle import BundleStatement, blob_name
 from loader.model.cosign import CosignAttestation, CosignSignature
 from loader.model.envelope import Envelope
 from loader.model.image import ImageManifest, parse_manifest
+from loader.model.predicate_types import SIGN
 from loader.model.sigstore_bundle import SigstoreBundle
 from loader.model.statement import Statement
 
@@ -51,11 +52,6 @@ __all__ = [
     "read_graph",
 ]
 
-SIGN_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
-"""The one predicate type that is a signature. cosign 3 takes any verified statement for one, so
-that an SBOM alone would pass (FORMATS §0.3); we do not."""
-STATEMENT_SIZE_MAX: Final = 1 * MIB
-"""Bytes of a statement that is parsed only to learn what it is: a signature's has about 300."""
 SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 DSSE_ENVELOPE: Final = "application/vnd.dsse.envelope.v1+json"
 BUNDLE_PREFIX: Final = "application/vnd.dev.sigstore.bundle"
@@ -231,10 +227,11 @@ class Kind:
     """What a piece of evidence is, by the very bytes that its signature covers."""
 
     words: str
-    is_signature: bool
-    """Whether it may count as a signature; also where it cannot be told, and so will not verify."""
-    is_small: bool = True
-    """Whether it is worth parsing where no requirement is about statements of its type."""
+    is_signature: bool = False
+    predicate_type: str = ""
+    """Of a statement; empty for what is none."""
+    is_unclear: bool = False
+    """Whether it cannot be told, and so will not verify: it may have been anything."""
 
 
 def kind_of(evidence: SignedEvidence, *, limits: Limits = DEFAULT_LIMITS) -> Kind:
@@ -245,23 +242,19 @@ def kind_of(evidence: SignedEvidence, *, limits: Limits = DEFAULT_LIMITS) -> Kin
         case CosignAttestation(envelope=envelope) | SigstoreBundle(content=Envelope() as envelope):
             return _kind_of_payload(envelope.payload, limits=limits)
         case SigstoreBundle():
-            return Kind(words="signature over a file", is_signature=False)
+            return Kind(words="signature over a file")
         case _:
             assert_never(evidence)
 
 
 def _kind_of_payload(payload: bytes, *, limits: Limits) -> Kind:
-    if len(payload) > STATEMENT_SIZE_MAX:
-        return Kind(
-            words=f"attestation of {len(payload) // MIB} MiB", is_signature=False, is_small=False
-        )
     try:
         kind = Statement.parse(payload, where="statement", limits=limits).predicate_type
     except FormatError:
-        return Kind(words="signed payload that is no statement", is_signature=True)
-    if kind == SIGN_PREDICATE:
-        return Kind(words="signature (bundle)", is_signature=True)
-    return Kind(words=f"attestation of {shown(kind)[1:-1]}", is_signature=False)
+        return Kind(words="signed payload that is no statement", is_signature=True, is_unclear=True)
+    if kind == SIGN:
+        return Kind(words="signature (bundle)", is_signature=True, predicate_type=kind)
+    return Kind(words=f"attestation of {shown(kind)[1:-1]}", predicate_type=kind)
 
 
 def expect_closed(

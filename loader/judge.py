@@ -30,8 +30,10 @@ from loader.model.fields import format_instant
 from loader.model.sigstore_bundle import MessageSignature, SigstoreBundle
 from loader.policy.channels import channel_problem
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
+from loader.policy.contents import Contents
 from loader.policy.decide import claims_of_statement, decide, judge_image, no_rule, refusal
 from loader.policy.facts import (
+    About,
     BundleClaims,
     Considered,
     ImageFacts,
@@ -39,10 +41,9 @@ from loader.policy.facts import (
     Piece,
     Problem,
     TrustNote,
-    Weighed,
 )
 from loader.policy.speakers import KeySpeaker
-from loader.policy.weigh import unreadable, weigh
+from loader.policy.weigh import unreadable, wants, weigh, weigh_statement
 from loader.supplement import Supplements
 from loader.trust.keys import PublicKey
 from loader.verify.message import Message
@@ -71,8 +72,8 @@ if TYPE_CHECKING:
     from loader.witness import Authorized, Verified
 
 _NOBODY_SIGNED: Final = Problem(code=NoEvidenceError.code, message="nobody signed it")
-_NO_SIGNATURE: Final = Problem(
-    code=NoEvidenceError.code, message="what it says is not that the image is signed"
+_NOT_ASKED_FOR: Final = Problem(
+    code=NoEvidenceError.code, message="no requirement asks for evidence of this kind"
 )
 
 
@@ -196,13 +197,7 @@ def _statement_signature(
     verify = _verifier(
         lambda material: verify_artifact(bundle, message, material, limits=limits), trust
     )
-    return Considered(
-        piece=piece,
-        weighed=tuple(
-            weigh(one, verify, digests=frozenset(), reference=None, is_signature=True)
-            for one in wanted
-        ),
-    )
+    return Considered(piece=piece, weighed=tuple(weigh_statement(one, verify) for one in wanted))
 
 
 def _over_bytes(raw: bytes, *, limits: Limits) -> SigstoreBundle:
@@ -233,6 +228,7 @@ def judge(
     *,
     policy: Policy,
     trust: TrustStore,
+    now: datetime,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Authorized[Judgement]:
     """Judge every image of a bundle by its small members alone.
@@ -243,6 +239,7 @@ def judge(
         blobs: the small members.
         policy: what this host accepts.
         trust: the anchors that the policy names.
+        now: the host's clock, or its floor where that is later.
         limits: sizes and counts.
 
     Raises:
@@ -253,7 +250,9 @@ def judge(
     graphs = list(read_graphs(statement.images, blobs, limits=limits))
     expect_closed(statement, graphs, blobs, limits=limits)
     images = [
-        judge_image(_facts(entry, graph, blobs, policy=policy, trust=trust, limits=limits), claims)
+        judge_image(
+            _facts(entry, graph, blobs, policy=policy, trust=trust, now=now, limits=limits), claims
+        )
         for entry, graph in zip(statement.images, graphs, strict=True)
     ]
     seen = [one for image in images for one in image.considered]
@@ -273,13 +272,14 @@ def _facts(
     *,
     policy: Policy,
     trust: TrustStore,
+    now: datetime,
     limits: Limits,
 ) -> ImageFacts:
     rules = policy.rules_for(entry.reference)
-    wanted = rules.on_images
+    about = About(digests=graph.digests, reference=entry.reference, now=now)
     supplements = Supplements(entry, blobs, limits=limits)
     seen = [
-        _considered(found, graph, wanted, supplements, trust=trust, limits=limits)
+        _considered(found, about, rules.on_images, supplements, trust=trust, limits=limits)
         for found in evidence_of(entry, graph, blobs, limits=limits)
     ]
     return ImageFacts(
@@ -307,7 +307,7 @@ def _failed(item: EvidenceEntry, error: AirlockError) -> Considered:
 
 def _considered(
     found: Found,
-    graph: ImageGraph,
+    about: About,
     wanted: tuple[EvidenceClaim, ...],
     supplements: Supplements,
     *,
@@ -322,7 +322,7 @@ def _considered(
             manifest=found.entry.manifest.digest,
             blob=found.blob,
             what=what,
-            subjects=frozenset({found.entry.subject}) & graph.digests,
+            subjects=frozenset({found.entry.subject}) & about.digests,
         )
 
     if isinstance(evidence, Unsigned):
@@ -338,27 +338,16 @@ def _considered(
             problem=Problem.of(evidence.error),
         )
     kind = kind_of(evidence, limits=limits)
-    check = supplements.verifier(evidence, found.blob)
-    if not kind.is_small:
-        return Considered(
-            piece=piece(kind.words),
-            weighed=tuple(Weighed(stage="absent", problem=None) for _ in wanted),
-            problem=_NO_SIGNATURE,
-        )
-    verify = _verifier(check, trust)
+    verify = _verifier(supplements.verifier(evidence, found.blob), trust)
+    contents = Contents(limits=limits)
+    of_kind = [wants(one, kind) for one in wanted]
     return Considered(
         piece=piece(kind.words),
         weighed=tuple(
-            weigh(
-                one,
-                verify,
-                digests=graph.digests,
-                reference=graph.entry.reference,
-                is_signature=kind.is_signature,
-            )
-            for one in wanted
+            weigh(one, verify, about=about, contents=contents, is_of_kind=is_of_kind)
+            for one, is_of_kind in zip(wanted, of_kind, strict=True)
         ),
-        problem=None if kind.is_signature else _NO_SIGNATURE,
+        problem=None if any(of_kind) else _NOT_ASKED_FOR,
     )
 
 

@@ -43,6 +43,8 @@ class Limits:
     bytes and a microsecond once read. A statement of 32 MiB has 750,000, an SBOM of 16 MiB half."""
     json_key_count_max: int = 100_000
     """Keys of one object; the largest real ones map file names to digests."""
+    json_kept_count_max: int = 250_000
+    """Values kept of a predicate that is read in part; a package of an SBOM has about ten."""
     json_text_memory_max: int = 64 * MIB
     """Bytes of a document once decoded: four for every character where one is beyond U+FFFF."""
     log_entry_count_max: int = 32

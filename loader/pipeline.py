@@ -173,7 +173,9 @@ def _admit(
         limits=limits,
     )
     reader.read_metadata(statement, blobs)
-    authorized = judge(statement, claims, blobs, policy=policy, trust=trust, limits=limits)
+    authorized = judge(
+        statement, claims, blobs, policy=policy, trust=trust, now=time.at, limits=limits
+    )
     trace.judgement = authorized.value
     admitted = admit(
         authorized,

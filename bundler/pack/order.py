@@ -20,6 +20,7 @@ from bundler.sources import LIST_SIZE_MAX, Source, parse_list, parse_source
 from loader.errors import FormatError, RefusedError, UsageError, shown
 from loader.limits import DEFAULT_LIMITS
 from loader.model.descriptor import Platform
+from loader.policy.variables import read_variables
 from loader.source import BundleFile as OpenBundle
 
 _SOURCE_DATE_EPOCH: Final = "SOURCE_DATE_EPOCH"
@@ -33,6 +34,8 @@ class PackOrder:
     """Empty where a lock says what to pack."""
     platforms: tuple[Platform, ...]
     policy: Path
+    variables: Mapping[str, str]
+    """What the policy is filled with."""
     output: Path
     format: Format
     channel: str | None
@@ -78,6 +81,7 @@ class PackOrder:
             sources=sources,
             platforms=_platforms(options, file),
             policy=policy,
+            variables=read_variables(options.var),
             output=output,
             format="plain" if options.plain else "zstd",
             channel=channel,

@@ -48,7 +48,7 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
         UsageError: the order cannot be carried out as it is.
     """
     began = time.monotonic()
-    far_side = FarSide.open(order.policy)
+    far_side = FarSide.open(order.policy, order.variables)
     signers = [Signer.open(path, passphrase=passphrase) for path in order.sign_keys]
     cancelled = threading.Event()
     store = ContentStore(order.reach.cache, cancelled=cancelled)

@@ -16,7 +16,7 @@ from loader.policy.keys import (
     Form,
     Key,
     Listing,
-    Mapping,
+    Named,
     OneOf,
     Record,
     Text,
@@ -61,7 +61,7 @@ def _form(form: Form) -> JsonObject:
     match form:
         case Text() | Whole() | Flag() | Day():
             return _scalar(form)
-        case Mapping(of=of, names=names):
+        case Named(of=of, names=names):
             named: JsonObject = {"propertyNames": {"enum": list(names)}} if names else {}
             return {"type": "object", "additionalProperties": _form(of), **named}
         case Listing(of=of):

@@ -42,6 +42,13 @@ def declare(parser: argparse.ArgumentParser) -> None:
         help="keep only this platform (again for more); the index itself always stays whole",
     )
     what.add_argument("--policy", type=Path, metavar="FILE", help="what the far side accepts")
+    what.add_argument(
+        "--var",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="fill {NAME} in the policy (again for more)",
+    )
     sealed = parser.add_argument_group("the bundle")
     sealed.add_argument("-o", "--output", type=Path, metavar="FILE", help="NAME.tar.zst")
     sealed.add_argument("--channel", metavar="NAME", help="the stream of bundles it belongs to")

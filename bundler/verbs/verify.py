@@ -36,6 +36,13 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--policy", type=Path, metavar="FILE", help="judge by this policy instead of flags"
     )
     parser.add_argument(
+        "--var",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="fill {NAME} in the policy (again for more)",
+    )
+    parser.add_argument(
         "--require-digest", action="store_true", help="take no image that is named by its tag"
     )
     flags.declare(parser)
@@ -105,15 +112,19 @@ def _far_side(options: argparse.Namespace) -> FarSide:
         UsageError: both flags and a policy, or neither.
     """
     from bundler.preflight import FarSide  # noqa: PLC0415
+    from loader.policy.variables import read_variables  # noqa: PLC0415
 
+    variables = read_variables(options.var)
     if options.policy is None:
+        if variables:
+            raise UsageError("variables fill a policy, and there is none", where="--var")
         return flags.far_side(options)
     if flags.are_given(options):
         raise UsageError(
             "a policy says who must have signed; the flags are for verifying without one",
             where="--policy",
         )
-    return FarSide.open(options.policy)
+    return FarSide.open(options.policy, variables)
 
 
 def warn(far_side: FarSide) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from loader.limits import Limits
-    from loader.model.strictjson import JsonValue
+    from loader.model.strictjson import JsonObject, JsonValue
 
 STATEMENT_TYPES: Final = frozenset(
     {"https://in-toto.io/Statement/v0.1", "https://in-toto.io/Statement/v1"}
@@ -52,11 +52,13 @@ class Statement:
     type: str
     subjects: tuple[Subject, ...]
     predicate_type: str
-    predicate: JsonValue
 
     @classmethod
     def parse(cls, raw: bytes, *, where: str, limits: Limits = DEFAULT_LIMITS) -> Statement:
         """Return the statement that these bytes write (spec/v1/statement.md).
+
+        The predicate is parsed and let go: who wants to know what it says reads it, in part where
+        it is large (`read_predicate`).
 
         Unknown fields are ignored, as the specification asks; keys that differ only in case are
         refused on the level that we interpret, and left to the predicate below it.
@@ -64,14 +66,7 @@ class Statement:
         Raises:
             JsonError, LimitError: it is not one, speaks of nothing, or of too much.
         """
-        document = strictjson.parse_object(
-            raw,
-            what="an in-toto statement",
-            size_max=limits.evidence_size_max,
-            keys="exact",
-            numbers="any",
-            limits=limits,
-        )
+        document = _read(raw, keep=frozenset(), size_max=limits.evidence_size_max, limits=limits)
         fields = Fields(document, where)
         _unambiguous(fields)
         kind = fields.text("_type", length_max=255)
@@ -90,13 +85,38 @@ class Statement:
             type=kind,
             subjects=subjects,
             predicate_type=fields.text("predicateType"),
-            predicate=document.get("predicate"),
         )
+
+    def read_predicate(
+        self, keep: frozenset[str] | None, *, size_max: int, limits: Limits = DEFAULT_LIMITS
+    ) -> JsonValue:
+        """Return what is said; None where nothing is.
+
+        Args:
+            keep: keys that are kept, wherever in the predicate they stand; None keeps all.
+            size_max: bytes of the whole statement.
+            limits: depth, counts and memory.
+
+        Raises:
+            LimitError: it is larger, or more is kept than the limit.
+        """
+        return _read(self.raw, keep=keep, size_max=size_max, limits=limits).get("predicate")
 
     @property
     def digests(self) -> frozenset[Digest]:
         """The SHA-256 digests of everything it speaks of."""
         return frozenset(s.digest for s in self.subjects if s.digest is not None)
+
+
+def _read(raw: bytes, *, keep: frozenset[str] | None, size_max: int, limits: Limits) -> JsonObject:
+    return strictjson.parse_with_part(
+        raw,
+        what="an in-toto statement",
+        size_max=size_max,
+        member="predicate",
+        keep=keep,
+        limits=limits,
+    )
 
 
 def _unambiguous(fields: Fields) -> None:

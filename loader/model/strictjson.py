@@ -17,13 +17,19 @@ from loader.errors import JsonError, LimitError, shown
 from loader.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from loader.limits import Limits
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = dict[str, JsonValue]
+_Hook: TypeAlias = "Callable[[list[tuple[str, JsonValue]]], JsonObject]"
 
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _BYTE_ORDER_MARK: Final = "\ufeff"
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+_NOTHING: Final[JsonObject] = {}
+"""What is left of an object of which nothing is kept: one for all, as there may be a million."""
 _OPENERS: Final = (b",", b"[", b"{")
 _WIDE: Final = re.compile(rb"[\xf0-\xf7]|\\u[dD][89abAB]")
 """How a character beyond U+FFFF begins, in UTF-8 or as an escape."""
@@ -105,6 +111,94 @@ def parse_object(
     return value
 
 
+def parse_with_part(
+    raw: bytes,
+    *,
+    what: str,
+    size_max: int,
+    member: str,
+    keep: frozenset[str] | None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> JsonObject:
+    """Return the object that these bytes write; below one member, only what somebody will look at.
+
+    A statement about an image is small but for its predicate, which may be an SBOM of megabytes, of
+    which five keys are read. Everything is parsed, and refused, as by `parse_object`; but below
+    `member` each object is let go of all other keys as soon as it is read, so that memory follows
+    what is kept and not what was sent. What is dropped is not interpreted by anybody.
+
+    Args:
+        raw: the document.
+        what: its name, for messages.
+        size_max: bytes.
+        member: a key of the document itself.
+        keep: keys that are kept below it, wherever they stand; None keeps all.
+        limits: as `parse`; `json_kept_count_max` bounds what is kept.
+
+    Raises:
+        LimitError, JsonError: as `parse_object`, or more is kept than the limit.
+    """
+    if len(raw) > size_max:
+        raise LimitError(
+            f"{what} is too large", expected=f"at most {size_max} bytes", found=f"{len(raw)} bytes"
+        )
+    _expect_affordable(raw, what=what, limits=limits)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise JsonError(f"{what} is not UTF-8", where=f"byte {e.start}") from e
+    builder = _Builder(what=what, keys="exact", numbers="any", limits=limits)
+    try:
+        value = builder.object(list(_members(text, builder, member=member, keep=keep)))
+    except json.JSONDecodeError as e:
+        raise JsonError(f"{what} is not JSON", where=f"character {e.pos}", found=e.msg) from e
+    except RecursionError as e:
+        raise LimitError(
+            f"{what} is nested too deeply", expected=f"at most {limits.json_depth_max} levels"
+        ) from e
+    _walk(value, what=what, depth_max=limits.json_depth_max, strings=r"\u" in text)
+    return value
+
+
+def _members(
+    text: str, builder: _Builder, *, member: str, keep: frozenset[str] | None
+) -> Iterator[tuple[str, JsonValue]]:
+    """Yield the members of the object that is all of this text.
+
+    Raises:
+        json.JSONDecodeError: it is none, or something follows.
+    """
+    whole = builder.decoder(builder.object)
+    part = whole if keep is None else builder.decoder(builder.reduced(keep))
+
+    def expect(signs: str, at: int) -> tuple[str, int]:
+        at = _after_space(text, at)
+        sign = text[at : at + 1]
+        if not sign or sign not in signs:
+            raise json.JSONDecodeError(f"Expecting one of {signs}", text, at)
+        return sign, _after_space(text, at + 1)
+
+    _, at = expect("{", 0)
+    if text[at : at + 1] == "}":
+        at += 1
+    else:
+        sign = ","
+        while sign == ",":
+            expect('"', at)
+            key, at = whole.raw_decode(text, at)
+            _, at = expect(":", at)
+            value, at = (part if key == member else whole).raw_decode(text, at)
+            yield key, value
+            sign, at = expect(",}", at)
+    if _after_space(text, at) != len(text):
+        raise json.JSONDecodeError("Extra data", text, at)
+
+
+def _after_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return at if found is None else found.end()
+
+
 def _expect_affordable(raw: bytes, *, what: str, limits: Limits) -> None:
     """Refuse what would cost much more than its own size once it is read.
 
@@ -165,6 +259,37 @@ class _Builder:
                 f"{self._what} has keys that differ only in case", found=shown(sorted(found))
             )
         return found
+
+    def reduced(self, keep: frozenset[str]) -> _Hook:
+        """Return a hook that keeps only these keys, and counts what it keeps."""
+        left = self._limits.json_kept_count_max
+
+        def reduce(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
+            nonlocal left
+            found = self.object(pairs)
+            if found.keys() <= keep:
+                kept = found
+            else:
+                kept = {key: value for key, value in found.items() if key in keep} or _NOTHING
+            left -= len(kept)
+            if left < 0:
+                raise LimitError(
+                    f"{self._what} says too much of what policy asks for",
+                    expected=f"at most {self._limits.json_kept_count_max} such values",
+                    hint="the limit is `json_kept_count_max`",
+                )
+            return kept
+
+        return reduce
+
+    def decoder(self, hook: _Hook) -> json.JSONDecoder:
+        """Return a decoder that refuses what this builder refuses."""
+        return json.JSONDecoder(
+            object_pairs_hook=hook,
+            parse_int=self.integer,
+            parse_float=self.fraction,
+            parse_constant=self.constant,
+        )
 
     def integer(self, text: str) -> int:
         digits_max = self._limits.json_integer_digits_max

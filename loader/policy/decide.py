@@ -14,6 +14,7 @@ from loader.errors import (
     ChannelError,
     ConditionError,
     ContentsError,
+    ContradictionError,
     DeniedError,
     EmptyBundleError,
     EvidenceInvalidError,
@@ -30,6 +31,8 @@ from loader.errors import (
     UnvouchedNameError,
     shown,
 )
+from loader.policy.agreement import agrees, disagreement, provided_for, settled
+from loader.policy.claims.attestation import AttestationClaim
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.signature import SignatureClaim
 from loader.policy.facts import (
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from loader.digest import Digest
     from loader.graph import KeptManifest
     from loader.model.bundle import BundleStatement
+    from loader.policy.agreement import Provided
     from loader.policy.facts import Considered, ImageFacts, Piece, TrustNote, Weighed
     from loader.policy.rules import Requirement
     from loader.policy.speakers import Scope
@@ -66,6 +70,7 @@ ORDER: Final[tuple[type[PolicyError], ...]] = (
     ChannelError,
     ConditionError,
     ContentsError,
+    ContradictionError,
     ScopeError,
     QuantifierError,
     ThresholdError,
@@ -97,6 +102,8 @@ class _Target:
     words: str
     digests: frozenset[Digest] | None
     """Digests that evidence may speak of to count here; None where everything speaks of it."""
+    provided: Provided = ()
+    """What evidence about it gives to other evidence."""
 
     def takes(self, item: _Item) -> bool:
         return self.digests is None or item.speaks_of(self.digests)
@@ -117,6 +124,7 @@ def claims_of_image(facts: ImageFacts, bundle: BundleClaims) -> tuple[ClaimResul
     """Return what became of each requirement on an image."""
     results: list[ClaimResult] = []
     position = 0
+    provided = {kept.digest: provided_for(kept, facts.considered) for kept in facts.graph.kept}
     for requirement in facts.policy.require:
         match requirement:
             case BundleSignatureClaim():
@@ -125,13 +133,17 @@ def claims_of_image(facts: ImageFacts, bundle: BundleClaims) -> tuple[ClaimResul
                     results.append(result)
                 else:  # nobody judged it: that must not look like a requirement that was met
                     results.append(_result(requirement, (), (_Target(words="", digests=None),)))
-            case SignatureClaim():
+            case SignatureClaim() | AttestationClaim():
                 items = _items(facts.considered, position)
                 position += 1
                 if "log-index" in facts.policy.rollback:
                     items = tuple(_placed(item) for item in items)
                 targets = tuple(
-                    _Target(words=_words(kept), digests=_in_scope(kept, requirement.scope))
+                    _Target(
+                        words=_words(kept),
+                        digests=_in_scope(kept, requirement.scope),
+                        provided=provided[kept.digest],
+                    )
                     for kept in facts.graph.kept
                 )
                 results.append(_result(requirement, items, targets))
@@ -189,7 +201,13 @@ def _result(
     counting: dict[_Item, None] = {}
     problem: Problem | None = None
     for target in targets:
-        here = [item for item in items if item.weighed.stage == "counts" and target.takes(item)]
+        here = [
+            item
+            for item in items
+            if item.weighed.stage == "counts"
+            and target.takes(item)
+            and agrees(item.weighed, target.provided)
+        ]
         counting |= dict.fromkeys(here)
         if len(_distinct(here)) < requirement.said.threshold and problem is None:
             problem = _unmet(requirement, items, target, here)
@@ -258,22 +276,42 @@ def _unmet(
             message=f"there is no evidence for the claim {claim} on {target.words}",
             where=where,
             expected=in_words(requirement),
-            hint="pack the image again once it is signed"
-            if isinstance(requirement, SignatureClaim)
-            else "sign the bundle when it is packed: `airlock pack --sign-key`",
+            hint=_mend(requirement),
+        )
+    apart = next((item for item in here if item.weighed.stage == "counts"), None)
+    if apart is not None:
+        return replace(
+            disagreement(apart.weighed, target.provided),
+            message=f"the claim {claim} disagrees with the provenance, on {target.words}",
+            where=where,
         )
     furthest = max(here, key=lambda item: STAGES.index(item.weighed.stage))
     best = [item for item in here if item.weighed.stage == furthest.weighed.stage]
     error, message = _AFTER[furthest.weighed.stage]
+    codes = {i.weighed.problem.code for i in best if i.weighed.problem is not None}
     hint = next((i.weighed.problem.hint for i in best if i.weighed.problem), "")
     return Problem(
-        code=error.code,
+        code=codes.pop()
+        if furthest.weighed.stage == "contents" and len(codes) == 1
+        else error.code,
         message=f"{message.format(claim=claim)}, on {target.words}",
         where=where,
         expected=in_words(requirement),
         found=_why(best),
         hint=hint,
     )
+
+
+def _mend(requirement: Requirement) -> str:
+    match requirement:
+        case SignatureClaim():
+            return "pack the image again once it is signed"
+        case BundleSignatureClaim():
+            return "sign the bundle when it is packed: `airlock pack --sign-key`"
+        case AttestationClaim():
+            return "pack the image again once it is attested; `airlock inspect` lists what there is"
+        case _:
+            assert_never(requirement)
 
 
 _AFTER: Final[dict[str, tuple[type[PolicyError], str]]] = {
@@ -286,7 +324,7 @@ _AFTER: Final[dict[str, tuple[type[PolicyError], str]]] = {
 
 
 def _scope_words(requirement: Requirement) -> str:
-    return f"scope {requirement.scope}" if isinstance(requirement, SignatureClaim) else ""
+    return "" if isinstance(requirement, BundleSignatureClaim) else f"scope {requirement.scope}"
 
 
 def _spoken_of(items: Sequence[_Item]) -> str:
@@ -296,6 +334,7 @@ def _spoken_of(items: Sequence[_Item]) -> str:
 
 def judge_image(facts: ImageFacts, bundle: BundleClaims) -> ImageJudgement:
     """Return what the judge says of one image: every claim, met or not, and its name."""
+    facts = settled(facts)
     return ImageJudgement(
         entry=facts.entry,
         graph=facts.graph,

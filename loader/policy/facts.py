@@ -118,6 +118,17 @@ class SignedName:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What evidence is weighed for: an image under the name it was packed under, at some time."""
+
+    digests: frozenset[Digest]
+    """What evidence about it may speak of."""
+    reference: Reference
+    now: datetime
+    """The newest time that this host knows of: its clock, or its floor where that is later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
     """One thing that evidence says, as a person would ask for it: the commit, who built it."""
 
@@ -134,6 +145,12 @@ class Meaning:
     subjects: frozenset[Digest]
     """Those digests of the image for which it says what the claim asks for."""
     facts: tuple[Fact, ...] = ()
+    provides: frozenset[tuple[str, str]] = frozenset()
+    """Variables that it gives to other claims, with their values (`variables.OF_EVIDENCE`)."""
+    assumes: frozenset[tuple[str, str]] = frozenset()
+    """Variables that other evidence must give, with the values that this piece has for them."""
+    names: tuple[tuple[str, str], ...] = ()
+    """Further names, as (repository or "", tag or ""), that it gives to the image."""
     problem: Problem | None = None
     stage: Literal["condition", "contents"] = "contents"
     """Which check `problem` is about."""
@@ -152,6 +169,9 @@ class Weighed:
     positions: tuple[LogPosition, ...] = ()
     names: tuple[SignedName, ...] = ()
     facts: tuple[Fact, ...] = ()
+    provides: frozenset[tuple[str, str]] = frozenset()
+    assumes: frozenset[tuple[str, str]] = frozenset()
+    """See `Meaning`: it counts only beside evidence that says the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mapping:
+class Named:
     """A table from names to values of one form; `names` are the ones it may hold, if closed."""
 
     of: Form
@@ -69,7 +69,7 @@ class OneOf:
     forms: tuple[Form, ...]
 
 
-Form: TypeAlias = Text | Whole | Flag | Day | Mapping | Listing | Record | OneOf
+Form: TypeAlias = Text | Whole | Flag | Day | Named | Listing | Record | OneOf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from loader.errors import PolicyFileError, shown
 from loader.limits import DEFAULT_LIMITS
 from loader.policy import reading, toml
 from loader.policy.channels import BUNDLE_KEYS, read_channels
-from loader.policy.keys import Key, Listing, Mapping, Record, Text, Whole, names_of
+from loader.policy.keys import Key, Listing, Named, Record, Text, Whole, names_of
 from loader.policy.patterns import Exact, Regexp
 from loader.policy.reading_anchors import (
     ANCHOR_KEYS,
@@ -24,10 +24,13 @@ from loader.policy.reading_anchors import (
 )
 from loader.policy.rules import ClockRule, ImagePolicy
 from loader.policy.speakers import CertificateSpeaker, KeySpeaker
+from loader.policy.variables import Filling, expect_variables, filler_of, speaks_of_images
 from loader.trust.anchors import AnchorFile, AnchorUse
 from loader.trust.freshness import AnchorRule
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from loader.limits import Limits
     from loader.model.reference import Reference
     from loader.policy.patterns import TextPattern
@@ -61,7 +64,7 @@ POLICY_KEYS: Final = (
     ),
     Key(
         name="anchor",
-        form=Mapping(of=Record(keys=ANCHOR_KEYS)),
+        form=Named(of=Record(keys=ANCHOR_KEYS)),
         words="keys and trusted roots by name",
     ),
     Key(name="bundle", form=Record(keys=BUNDLE_KEYS), words="which bundles are taken"),
@@ -86,27 +89,44 @@ class Policy:
     channels: tuple[str, ...]
     """The channels whose bundles are taken; empty where any is."""
     clock: ClockRule
+    variables: tuple[tuple[str, str], ...]
+    """Those of this run that rules were filled with."""
     warnings: tuple[str, ...]
     """What is allowed and perhaps not meant."""
 
     @classmethod
-    def parse(cls, raw: bytes, *, where: str, limits: Limits = DEFAULT_LIMITS) -> Policy:
+    def parse(
+        cls,
+        raw: bytes,
+        *,
+        where: str,
+        variables: Mapping[str, str] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Policy:
         """Return the policy that these bytes write.
+
+        Args:
+            raw: the file.
+            where: its name, for messages.
+            variables: those of this run (`--var`); each must be used.
+            limits: sizes.
 
         Raises:
             PolicyFileError: not TOML, an unknown key, a value of another type, or a rule that
             cannot mean anything.
         """
         table = toml.parse(raw, where=where, size_max=limits.policy_size_max)
+        given = dict(variables or {})
+        expect_variables(given, where="--var")
         try:
-            return cls._read(table, raw=raw, where=where)
+            return cls._read(table, raw=raw, where=where, variables=given)
         except PolicyFileError as e:
             # The path inside the file says little where a host has several policies.
             e.where = f"{where}: {e.where}" if e.where else where
             raise
 
     @classmethod
-    def _read(cls, table: Table, *, raw: bytes, where: str) -> Policy:
+    def _read(cls, table: Table, *, raw: bytes, where: str, variables: dict[str, str]) -> Policy:
         table.integer("schema", minimum=SCHEMA, maximum=SCHEMA)
         table.only(names_of(POLICY_KEYS), elsewhere=reading.LATER_TABLES)
         clock: ClockRule = "warn"
@@ -116,7 +136,10 @@ class Policy:
             clock = time.word("clock", _CLOCKS)
         anchors = read_anchors(table.table("anchor")) if table.has("anchor") else ()
         anchor_rules = read_anchor_rules(table.table("anchor")) if table.has("anchor") else ()
-        rules = reading.read_rules(table)
+        filling = Filling(variables)
+        rules = reading.read_rules(table, filling)
+        for name in sorted(variables.keys() - filling.used):
+            raise PolicyFileError("no rule uses this variable", found=f"--var {name}")
         uses = _uses_of(rules)
         _expect_kinds(anchors, uses)
         _expect_aged(anchor_rules, uses)
@@ -129,6 +152,7 @@ class Policy:
             anchor_rules=anchor_rules,
             uses=uses,
             clock=clock,
+            variables=tuple(sorted(variables.items())),
             warnings=(*_warnings_of(rules), *_unused(anchors, anchor_rules, uses)),
         )
 
@@ -139,7 +163,11 @@ class Policy:
 
     def rules_for(self, reference: Reference) -> ImagePolicy:
         """Return all that the policy says of this image; without rules where nothing matches."""
-        return ImagePolicy(rules=tuple(r for r in self.rules if r.match.matches(reference)))
+        rules = tuple(rule for rule in self.rules if rule.match.matches(reference))
+        if speaks_of_images(self.raw):
+            fill = filler_of(reference)
+            rules = tuple(rule.filled(fill) for rule in rules)
+        return ImagePolicy(rules=rules)
 
 
 def _expect_kinds(anchors: tuple[AnchorFile, ...], uses: tuple[AnchorUse, ...]) -> None:

@@ -19,6 +19,8 @@ import re2
 from loader.errors import PolicyFileError, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from loader.model.reference import Reference
 
 _MATCH: Final = re.compile(r"[a-z0-9._:/*-]+", re.ASCII)
@@ -127,6 +129,10 @@ class Exact:
         """Tell whether the value is this text."""
         return value == self.text
 
+    def filled(self, fill: Callable[[str], str]) -> Exact:
+        """Return the text with variables filled in."""
+        return Exact(text=fill(self.text))
+
     def instead(self, value: str) -> str:
         """Return no advice: there is no partial match to mistake for a match."""
         del value
@@ -171,6 +177,11 @@ class Regexp:
     def matches(self, value: str) -> bool:
         """Tell whether the whole value matches."""
         return self._compiled.fullmatch(value) is not None
+
+    def filled(self, fill: Callable[[str], str]) -> Regexp:
+        """Return the pattern: there are no variables in one."""
+        del fill
+        return self
 
     def instead(self, value: str) -> str:
         """Return advice where cosign, which accepts a match of a part, would have said yes.

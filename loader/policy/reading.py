@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal, assert_never, get_args
 
 from loader.errors import PolicyFileError
-from loader.policy.claims import bundle_signature, signature
+from loader.policy.claims import attestation, bundle_signature, signature
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.keys import Key, Listing, Record, Text, names_of
 from loader.policy.patterns import Glob
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from loader.policy.rules import NameRule, Requirement, RollbackRule, TagRule
     from loader.policy.speakers import Scope
     from loader.policy.toml import Table
+    from loader.policy.variables import Filling
 
 RULE_COUNT_MAX: Final = 1000
 REQUIREMENT_COUNT_MAX: Final = 100
@@ -29,10 +30,10 @@ _ROLLBACKS: Final[dict[str, RollbackRule]] = {
 }
 _TAGS: Final[dict[str, TagRule]] = {"ours-only": "ours-only", "any": "any"}
 
-Claim = Literal["signature", "bundle-signature"]
+Claim = Literal["signature", "bundle-signature", "attestation"]
 _CLAIMS: Final[dict[str, Claim]] = {name: name for name in get_args(Claim)}
 LATER_CLAIMS: Final = frozenset(
-    {"provenance", "sbom", "vulnerabilities", "attestation", "tuf-target", "content-trust"}
+    {"provenance", "sbom", "vulnerabilities", "tuf-target", "content-trust"}
 )
 """Claims that are known by name and that this version does not judge yet."""
 LATER_TABLES: Final = {
@@ -54,6 +55,7 @@ _SCOPE_KEY: Final = Key(
 CLAIM_KEYS: Final[dict[Claim, tuple[Key, ...]]] = {
     "signature": (_CLAIM_KEY, *SPEAKER_KEYS, _SCOPE_KEY, *signature.KEYS),
     "bundle-signature": (_CLAIM_KEY, *SPEAKER_KEYS, *bundle_signature.KEYS),
+    "attestation": (_CLAIM_KEY, *SPEAKER_KEYS, _SCOPE_KEY, *attestation.KEYS),
 }
 """All keys of a requirement, by its claim."""
 IMAGE_KEYS: Final = (
@@ -88,16 +90,20 @@ IMAGE_KEYS: Final = (
 """The keys of an `[[image]]` block."""
 
 
-def read_rules(table: Table) -> tuple[ImageRule, ...]:
+def read_rules(table: Table, filling: Filling) -> tuple[ImageRule, ...]:
     """Return the `[[image]]` blocks, of which there must be one.
 
+    Args:
+        table: the policy.
+        filling: the variables of this run.
+
     Raises:
-        PolicyFileError: see `read_rule`.
+        PolicyFileError: an unknown key, a value of another type, or what cannot mean anything.
     """
-    return tuple(_rule(item) for item in table.each("image", count_max=RULE_COUNT_MAX))
+    return tuple(_rule(item, filling) for item in table.each("image", count_max=RULE_COUNT_MAX))
 
 
-def _rule(table: Table) -> ImageRule:
+def _rule(table: Table, filling: Filling) -> ImageRule:
     table.only(names_of(IMAGE_KEYS))
     scope: Scope = table.word("scope", _SCOPES) if table.has("scope") else "either"
     rule = ImageRule(
@@ -107,7 +113,7 @@ def _rule(table: Table) -> ImageRule:
         rollback=table.word("rollback", _ROLLBACKS) if table.has("rollback") else None,
         tags=table.word("tags", _TAGS) if table.has("tags") else None,
         require=tuple(
-            _requirement(item, scope=scope)
+            _requirement(item.mapped(filling.requirement), scope=scope)
             for item in table.each("require", count_max=REQUIREMENT_COUNT_MAX)
         )
         if table.has("require")
@@ -145,6 +151,8 @@ def _requirement(table: Table, *, scope: Scope) -> Requirement:
             return signature.read(table, said=read_said(table), scope=scope)
         case "bundle-signature":
             return BundleSignatureClaim(said=read_said(table))
+        case "attestation":
+            return attestation.read(table, said=read_said(table), scope=scope)
         case _:
             assert_never(claim)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from loader.errors import PolicyFileError
-from loader.policy.keys import Key, Listing, Mapping, Record, Text, Whole, names_of
+from loader.policy.keys import Key, Listing, Named, Record, Text, Whole, names_of
 from loader.policy.patterns import Exact, Regexp, TextPattern
 from loader.policy.reading_anchors import expect_anchor_name
 from loader.policy.speakers import (
@@ -56,7 +56,7 @@ _IDENTITY_KEYS: Final = (
     ),
     Key(
         name="certificate-extension",
-        form=Mapping(of=Text(), names=tuple(CERTIFICATE_EXTENSIONS)),
+        form=Named(of=Text(), names=tuple(CERTIFICATE_EXTENSIONS)),
         words="other extensions of the certificate by Fulcio's names, compared letter by letter",
     ),
 )

@@ -9,21 +9,23 @@ A new claim is a new class in the union `Requirement`; every `match` over it end
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from loader.policy.claims.attestation import AttestationClaim
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.signature import SignatureClaim
 
 if TYPE_CHECKING:
     from loader.policy.patterns import Glob
+    from loader.policy.variables import Fill
 
 NameRule = Literal["vouched", "as-packed"]
 RollbackRule = Literal["time", "log-index", "none"]
 TagRule = Literal["ours-only", "any"]
 ClockRule = Literal["warn", "strict"]
 
-EvidenceClaim: TypeAlias = SignatureClaim
+EvidenceClaim: TypeAlias = SignatureClaim | AttestationClaim
 """Claims on evidence about an image: each piece is weighed by itself (`weigh.py`)."""
 ImageClaim: TypeAlias = EvidenceClaim
 """Claims on an image; what anchors say of it joins here."""
@@ -52,6 +54,10 @@ class ImageRule:
     name: NameRule | None = None
     rollback: RollbackRule | None = None
     tags: TagRule | None = None
+
+    def filled(self, fill: Fill) -> ImageRule:
+        """Return the block with an image's variables filled in."""
+        return replace(self, require=tuple(one.filled(fill) for one in self.require))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

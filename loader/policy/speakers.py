@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from loader.policy.patterns import TextPattern
+    from loader.policy.variables import Fill
 
 LogNeed = Literal["none", "promise", "proof"]
 Quantifier = Literal["any", "all"]
@@ -59,6 +60,11 @@ class KeySpeaker:
     timestamps: int
     """How many distinct timestamp authorities must have seen the signature."""
 
+    def filled(self, fill: Fill) -> KeySpeaker:
+        """Return the speaker: a key has no variables."""
+        del fill
+        return self
+
     def __str__(self) -> str:
         return f"key {self.key!r}" + _conditions(self.log, self.timestamps)
 
@@ -78,6 +84,15 @@ class CertificateSpeaker:
     """Extensions of GitHub's certificates by the words of cosign's flags, each with its value."""
     extensions: tuple[tuple[str, str], ...] = ()
     """Extensions by Fulcio's own names (`CERTIFICATE_EXTENSIONS`), each with its value."""
+
+    def filled(self, fill: Fill) -> CertificateSpeaker:
+        """Return the speaker with variables filled in."""
+        return replace(
+            self,
+            identity=self.identity.filled(fill),
+            workflow=tuple((name, fill(value)) for name, value in self.workflow),
+            extensions=tuple((name, fill(value)) for name, value in self.extensions),
+        )
 
     def __str__(self) -> str:
         extra = "".join(f", workflow {name} {value!r}" for name, value in self.workflow)
@@ -106,3 +121,7 @@ class Said:
     threshold: int = 1
     """Distinct identities, not signatures."""
     quantifier: Quantifier = "any"
+
+    def filled(self, fill: Fill) -> Said:
+        """Return the same with variables filled in."""
+        return replace(self, speakers=tuple(speaker.filled(fill) for speaker in self.speakers))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 from loader.errors import PolicyFileError, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 TomlValue: TypeAlias = (
     "bool | int | float | str | datetime | date | time | list[TomlValue] | dict[str, TomlValue]"
@@ -72,6 +72,10 @@ class Table:
     def names(self) -> tuple[str, ...]:
         """The keys that are there, in the order of the file."""
         return tuple(self._items)
+
+    def mapped(self, change: Callable[[TomlValue, str], TomlValue]) -> Table:
+        """Return the table that becomes of this one at this path."""
+        return Table(change(self._items, self._path), self._path)
 
     def at(self, name: str) -> str:
         """Return the path of one of its keys."""

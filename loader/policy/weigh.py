@@ -22,10 +22,11 @@ from loader.errors import (
 from loader.model.reference import read_signed_name
 from loader.model.simplesigning import SimpleSigning
 from loader.model.statement import Statement
-from loader.policy.claims import signature
+from loader.policy.claims import attestation, signature
+from loader.policy.claims.attestation import AttestationClaim
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.signature import SignatureClaim
-from loader.policy.facts import STAGES, LogPosition, Problem, SignedName, Weighed, Who
+from loader.policy.facts import STAGES, LogPosition, Meaning, Problem, SignedName, Weighed, Who
 from loader.policy.speakers import (
     CERTIFICATE_EXTENSIONS,
     WORKFLOW_EXTENSIONS,
@@ -35,12 +36,13 @@ from loader.policy.speakers import (
 from loader.verify.facts import CertificateSigner, KeySigner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from loader.digest import Digest
     from loader.errors import FormatError
-    from loader.model.reference import Reference
-    from loader.policy.facts import Meaning
+    from loader.evidence import Kind
+    from loader.policy.contents import Contents
+    from loader.policy.facts import About
     from loader.policy.rules import EvidenceClaim
     from loader.policy.speakers import Speaker
     from loader.verify.facts import Signed
@@ -50,32 +52,64 @@ Outcome: TypeAlias = "Verified[Signed] | VerificationError"
 
 
 def weigh(
-    requirement: EvidenceClaim | BundleSignatureClaim,
+    claim: EvidenceClaim,
     verify: Callable[[Speaker], Outcome],
     *,
-    digests: frozenset[Digest],
-    reference: Reference | None,
-    is_signature: bool,
+    about: About,
+    contents: Contents,
+    is_of_kind: bool,
 ) -> Weighed:
-    """Return what a requirement makes of one piece of evidence.
+    """Return what a requirement on an image makes of one piece of evidence.
 
     Args:
-        requirement: who must say what.
+        claim: who must say what.
         verify: the piece, judged under the anchors that a speaker names.
-        digests: what evidence about this image may speak of; empty for the bundle statement.
-        reference: the name that the image was packed under.
-        is_signature: whether the piece is of the kind that this claim is made with.
+        about: what it must speak of.
+        contents: what it says, read once for all requirements.
+        is_of_kind: whether the piece is of the kind that this claim is made with (`wants`).
     """
-    found = [
-        _unverified(outcome)
-        if isinstance(outcome := verify(speaker), VerificationError)
-        else _under(speaker, requirement, outcome.value, digests, reference)
-        for speaker in requirement.said.speakers
-    ]
-    best = max(found, key=lambda one: STAGES.index(one.stage))
-    if is_signature:
+
+    def found(speaker: Speaker) -> Weighed:
+        outcome = verify(speaker)
+        if isinstance(outcome, VerificationError):
+            return _unverified(outcome)
+        contents.of(outcome)
+        of_kind = contents if is_of_kind else None
+        return _under(speaker, claim, outcome.value, about, of_kind)
+
+    best = _furthest(found(speaker) for speaker in claim.said.speakers)
+    if is_of_kind:
         return best
     return replace(best, stage="absent", names=best.names if best.stage == "counts" else ())
+
+
+def weigh_statement(claim: BundleSignatureClaim, verify: Callable[[Speaker], Outcome]) -> Weighed:
+    """Return what a requirement makes of one signature of the bundle statement."""
+
+    def found(speaker: Speaker) -> Weighed:
+        outcome = verify(speaker)
+        if isinstance(outcome, VerificationError):
+            return _unverified(outcome)
+        return _recorded(speaker, outcome.value, frozenset())
+
+    return _furthest(found(speaker) for speaker in claim.said.speakers)
+
+
+def _furthest(found: Iterable[Weighed]) -> Weighed:
+    return max(found, key=lambda one: STAGES.index(one.stage))
+
+
+def wants(claim: EvidenceClaim, kind: Kind) -> bool:
+    """Tell whether this kind of evidence makes the claim; what cannot be told might have."""
+    if kind.is_unclear:
+        return True
+    match claim:
+        case SignatureClaim():
+            return kind.is_signature
+        case AttestationClaim():
+            return claim.type.matches(kind.predicate_type)
+        case _:
+            assert_never(claim)
 
 
 def unreadable(error: FormatError) -> Weighed:
@@ -91,13 +125,41 @@ def _unverified(error: VerificationError) -> Weighed:
 
 def _under(
     speaker: Speaker,
-    requirement: EvidenceClaim | BundleSignatureClaim,
+    claim: EvidenceClaim,
     signed: Signed,
-    digests: frozenset[Digest],
-    reference: Reference | None,
+    about: About,
+    contents: Contents | None,
 ) -> Weighed:
+    """Return how far a verified piece comes; what it says is looked at where it is of the kind."""
+    subjects = signed.subjects & about.digests
+    found = _recorded(speaker, signed, subjects)
+    if not subjects:
+        return replace(
+            found,
+            stage="signature",
+            problem=Problem(
+                code=EvidenceInvalidError.code,
+                message="it is genuine, and speaks of something else than this image",
+                found=", ".join(str(digest) for digest in sorted(signed.subjects)[:3]),
+            ),
+        )
+    if found.stage != "counts":
+        return found
+    meaning = _means(claim, signed, subjects, about, contents)
+    found = replace(found, subjects=meaning.subjects, facts=meaning.facts)
+    if meaning.problem is not None:
+        return replace(found, stage=meaning.stage, problem=meaning.problem)
+    return replace(
+        found,
+        provides=meaning.provides,
+        assumes=meaning.assumes,
+        names=_names(signed, meaning.subjects, who_of(signed)),
+    )
+
+
+def _recorded(speaker: Speaker, signed: Signed, subjects: frozenset[Digest]) -> Weighed:
+    """Return whether a verified piece is by this speaker, and recorded as policy asks."""
     who = who_of(signed)
-    subjects = signed.subjects & digests
     found = Weighed(
         stage="counts",
         problem=None,
@@ -110,29 +172,13 @@ def _under(
             if log.log_index is not None
         ),
     )
-    if not isinstance(requirement, BundleSignatureClaim) and not subjects:
-        return replace(
-            found,
-            stage="signature",
-            problem=Problem(
-                code=EvidenceInvalidError.code,
-                message="it is genuine, and speaks of something else than this image",
-                found=", ".join(str(digest) for digest in sorted(signed.subjects)[:3]),
-            ),
-        )
     problem = _stranger(speaker, signed)
     if problem is not None:
         return replace(found, stage="identity", problem=problem)
     problem = _recorded_otherwise(speaker, signed)
     if problem is not None:
         return replace(found, stage="condition", problem=problem)
-    if isinstance(requirement, BundleSignatureClaim):
-        return replace(found, names=_names(signed, subjects, who))
-    meaning = _means(requirement, signed, subjects, reference)
-    found = replace(found, subjects=meaning.subjects, facts=meaning.facts)
-    if meaning.problem is not None:
-        return replace(found, stage=meaning.stage, problem=meaning.problem)
-    return replace(found, names=_names(signed, meaning.subjects, who))
+    return found
 
 
 def who_of(signed: Signed) -> Who:
@@ -259,11 +305,17 @@ def _means(
     claim: EvidenceClaim,
     signed: Signed,
     subjects: frozenset[Digest],
-    reference: Reference | None,
+    about: About,
+    contents: Contents | None,
 ) -> Meaning:
     match claim:
         case SignatureClaim():
-            return signature.means(claim, signed, subjects, reference=reference)
+            # An attestation by the same people is no signature, but may name the image like one.
+            return signature.means(claim, signed, subjects, reference=about.reference)
+        case AttestationClaim():
+            if contents is None:
+                return Meaning(subjects=subjects)
+            return attestation.means(claim, subjects, contents)
         case _:
             assert_never(claim)
 

@@ -70,13 +70,16 @@ def open_host(call: Call, *, signer: Signer | None = None) -> tuple[Host, tuple[
     from loader.limits import DEFAULT_LIMITS  # noqa: PLC0415
     from loader.places import read_small_file  # noqa: PLC0415
     from loader.policy.model import Policy  # noqa: PLC0415
+    from loader.policy.variables import read_variables  # noqa: PLC0415
     from loader.run import Host  # noqa: PLC0415
     from loader.trust.store import TrustStore  # noqa: PLC0415
 
     places = call.places
     path: Path = call.arguments.policy or places.policy
     raw = read_small_file(path, size_max=DEFAULT_LIMITS.policy_size_max, what="the policy")
-    policy = Policy.parse(raw, where=shown(str(path))[1:-1])
+    # `watch` has no such option: what comes by itself has no version that somebody asked for.
+    variables = read_variables(getattr(call.arguments, "var", ()))
+    policy = Policy.parse(raw, where=shown(str(path))[1:-1], variables=variables)
     trust = TrustStore.open(
         policy, policy_directory=path.absolute().parent, anchors_directory=places.anchors
     )

@@ -30,7 +30,7 @@ def judged(data: bytes, policy: Policy, trust: TrustStore) -> str:
         read = read_all(data)
         statement = read.statement
         claims = judge_statement(statement, read.signatures, policy=policy, trust=trust, now=NOW)
-        judge(statement, claims, Blobs(read), policy=policy, trust=trust)
+        judge(statement, claims, Blobs(read), policy=policy, trust=trust, now=NOW)
     except RefusedError as e:
         return e.error_class
     return ACCEPT

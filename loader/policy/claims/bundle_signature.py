@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 if TYPE_CHECKING:
     from loader.policy.keys import Key
     from loader.policy.speakers import Said
+    from loader.policy.variables import Fill
 
 KEYS: Final[tuple[Key, ...]] = ()
 
@@ -19,6 +20,10 @@ class BundleSignatureClaim:
     said: Said
 
     claim: ClassVar[Literal["bundle-signature"]] = "bundle-signature"
+
+    def filled(self, fill: Fill) -> BundleSignatureClaim:
+        """Return the claim with variables filled in."""
+        return replace(self, said=self.said.filled(fill))
 
     def __str__(self) -> str:
         return ""

@@ -6,7 +6,7 @@ that it was made for. Both are asked for here, of what was signed, never of what
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from loader.errors import ConditionError, PolicyFileError, shown
@@ -14,23 +14,23 @@ from loader.model.reference import canonical, read_signed_name
 from loader.model.simplesigning import SimpleSigning
 from loader.model.statement import Statement
 from loader.policy.facts import Meaning, Problem
-from loader.policy.keys import Key, Mapping, Text
+from loader.policy.keys import Key, Named, Text
 from loader.policy.patterns import Glob
 
 if TYPE_CHECKING:
-    import collections.abc
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from loader.digest import Digest
     from loader.model.reference import Reference
     from loader.policy.speakers import Said, Scope
     from loader.policy.toml import Table
+    from loader.policy.variables import Fill
     from loader.verify.facts import Signed
 
 KEYS: Final = (
     Key(
         name="annotations",
-        form=Mapping(of=Text()),
+        form=Named(of=Text()),
         words="annotations that were signed along (cosign sign -a name=value)",
     ),
     Key(
@@ -51,6 +51,14 @@ class SignatureClaim:
     docker_reference: Literal["ignore", "match-repository"] | Glob = "ignore"
 
     claim: ClassVar[Literal["signature"]] = "signature"
+
+    def filled(self, fill: Fill) -> SignatureClaim:
+        """Return the claim with variables filled in."""
+        return replace(
+            self,
+            said=self.said.filled(fill),
+            annotations=tuple((name, fill(value)) for name, value in self.annotations),
+        )
 
     def __str__(self) -> str:
         return ""
@@ -94,7 +102,7 @@ def means(
     signed: Signed,
     subjects: frozenset[Digest],
     *,
-    reference: Reference | None,
+    reference: Reference,
 ) -> Meaning:
     """Return for which subjects a signature says all that the claim wants."""
     problem = _other_annotations(claim, signed, subjects) or _other_reference(
@@ -137,11 +145,9 @@ def _annotated(
     )
 
 
-def _other_reference(
-    claim: SignatureClaim, signed: Signed, reference: Reference | None
-) -> Problem | None:
+def _other_reference(claim: SignatureClaim, signed: Signed, reference: Reference) -> Problem | None:
     wanted = claim.docker_reference
-    if wanted == "ignore" or reference is None:
+    if wanted == "ignore":
         return None
     payload = signed.payload
     text = payload.docker_reference if isinstance(payload, SimpleSigning) else ""
@@ -164,7 +170,7 @@ def _other_reference(
 
 def _annotations(
     signed: Signed, subjects: frozenset[Digest]
-) -> Iterator[tuple[frozenset[Digest], collections.abc.Mapping[str, str]]]:
+) -> Iterator[tuple[frozenset[Digest], Mapping[str, str]]]:
     """Yield what was signed along, and of which subjects: cosign's `-a key=value`."""
     match signed.payload:
         case SimpleSigning(optional=optional):

@@ -44,7 +44,7 @@ def opinion_on(fixture: Fixture, folder: Path) -> SecondOpinion:
     blobs = Blobs(found)
     statement = statement_of(entry_of(image, f"{NAME}:{fixture['image']['tag']}"), blobs=blobs)
     claims = judge_statement(statement, (), policy=policy, trust=trust, now=NOW)
-    judgement = judge(statement, claims, blobs, policy=policy, trust=trust).value
+    judgement = judge(statement, claims, blobs, policy=policy, trust=trust, now=NOW).value
     store = ContentStore(folder / "store")
     for digest in found.blobs:
         store.put(found.read(digest))

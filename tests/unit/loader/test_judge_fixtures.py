@@ -171,4 +171,4 @@ def _judge(fixture: Fixture, store: ContentStore) -> None:
     blobs = Blobs(store)
     statement = statement_of(entry_of(image, f"{NAME}:{fixture['image']['tag']}"), blobs=blobs)
     claims = judge_statement(statement, (), policy=policy, trust=trust, now=CREATED)
-    judge(statement, claims, blobs, policy=policy, trust=trust)
+    judge(statement, claims, blobs, policy=policy, trust=trust, now=CREATED)

@@ -31,7 +31,7 @@ def judged(scene: Scene, statement: BundleStatement, limits: Limits) -> tuple[Ju
     trust = scene.trust(policy)
     claims = judge_statement(statement, (), policy=policy, trust=trust, now=CREATED)
     blobs = Blobs(scene.store)
-    found = judge(statement, claims, blobs, policy=policy, trust=trust, limits=limits)
+    found = judge(statement, claims, blobs, policy=policy, trust=trust, now=CREATED, limits=limits)
     return found.value, len(blobs.reads)
 
 

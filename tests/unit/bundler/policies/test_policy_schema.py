@@ -14,7 +14,7 @@ import pytest
 
 from bundler.policies.schema import policy_schema
 from loader.errors import PolicyFileError
-from loader.policy.keys import Form, Key, Listing, Mapping, Record, Text, Whole
+from loader.policy.keys import Form, Key, Listing, Named, Record, Text, Whole
 from loader.policy.model import POLICY_KEYS, Policy
 from loader.policy.reading import CLAIM_KEYS
 from loader.policy.reading_anchors import ANCHOR_KEYS
@@ -78,7 +78,7 @@ def wrong(form: Form) -> Iterator[object]:
             yield from (7, "") if not words else (7, "none-of-these-words")
         case Whole(minimum=minimum, maximum=maximum):
             yield from (minimum - 1, maximum + 1, "1")
-        case Mapping(names=names):
+        case Named(names=names):
             yield from ("text",) if not names else ("text", {"no-such-name": "x"})
         case Listing():
             yield from ("text", [])

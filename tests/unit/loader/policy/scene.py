@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -71,8 +71,10 @@ class Scene:
             },
         )
 
-    def policy(self, text: str) -> Policy:
-        return Policy.parse(f"schema = 1\n{text}".encode(), where="policy.toml")
+    def policy(self, text: str, variables: Mapping[str, str] | None = None) -> Policy:
+        return Policy.parse(
+            f"schema = 1\n{text}".encode(), where="policy.toml", variables=variables
+        )
 
     def trust(self, policy: Policy) -> TrustStore:
         return TrustStore.open(
@@ -106,15 +108,16 @@ class Scene:
         signatures: Sequence[bytes] | None = None,
         signers: Sequence[Signer] = (),
         now: datetime = CREATED,
+        variables: Mapping[str, str] | None = None,
     ) -> Judgement:
-        policy = self.policy(text)
+        policy = self.policy(text, variables)
         trust = self.trust(policy)
         statement = statement or self.statement(*entries)
         if signatures is None:
             signatures = self.sealed(statement, *signers)
         claims = judge_statement(statement, tuple(signatures), policy=policy, trust=trust, now=now)
         blobs = Blobs(self.store)
-        return judge(statement, claims, blobs, policy=policy, trust=trust).value
+        return judge(statement, claims, blobs, policy=policy, trust=trust, now=now).value
 
     def refused(
         self,
@@ -124,6 +127,7 @@ class Scene:
         signatures: Sequence[bytes] | None = None,
         signers: Sequence[Signer] = (),
         now: datetime = CREATED,
+        variables: Mapping[str, str] | None = None,
     ) -> PolicyError:
         with pytest.raises(PolicyError) as caught:
             self.run(
@@ -133,6 +137,7 @@ class Scene:
                 signatures=signatures,
                 signers=signers,
                 now=now,
+                variables=variables,
             )
         assert isinstance(caught.value.judgement, Judgement)
         return caught.value

@@ -14,12 +14,14 @@ from loader.model.descriptor import Descriptor
 from loader.model.image import ImageManifest
 from loader.model.reference import Reference
 from loader.policy.claims.signature import SignatureClaim
-from loader.policy.facts import Weighed
+from loader.policy.contents import Contents
+from loader.policy.facts import About, Weighed
 from loader.policy.model import Policy
 from loader.policy.speakers import KeySpeaker, Speaker
 from loader.policy.weigh import Outcome, weigh
 from loader.trust.store import TrustStore
 from loader.verify.sigstore import Material, verify_evidence
+from tests.unit.loader.policy.judging import CREATED
 
 ROOT = Path(__file__).parents[4]
 
@@ -64,9 +66,9 @@ def judged(
     return weigh(
         claim,
         verify,
-        digests=frozenset({reference.digest}),
-        reference=reference,
-        is_signature=True,
+        about=About(digests=frozenset({reference.digest}), reference=reference, now=CREATED),
+        contents=Contents(),
+        is_of_kind=True,
     )
 
 

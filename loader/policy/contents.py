@@ -1,0 +1,60 @@
+"""What one verified statement says, read once for all requirements that ask about it.
+
+A predicate may have tens of megabytes. Each question reads it in part, gets a small value, and lets
+the rest go; the answer is kept while the piece is weighed, whoever asks again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from loader.errors import FormatError
+from loader.limits import DEFAULT_LIMITS
+from loader.model.statement import Statement
+
+if TYPE_CHECKING:
+    from loader.limits import Limits
+    from loader.model.strictjson import JsonValue
+    from loader.verify.facts import Signed
+    from loader.witness import Verified
+
+DOCUMENT_COUNT_MAX: Final = 8
+"""Different sets of keys that are kept of one statement: more are read again."""
+
+
+class Contents:
+    """The predicate of one piece of evidence; empty until some requirement verified the piece."""
+
+    def __init__(self, *, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+        self._statement: Statement | None = None
+        self._parts: dict[frozenset[str], JsonValue | FormatError] = {}
+
+    def of(self, verified: Verified[Signed]) -> None:
+        """Take what a verified piece says; it says the same under whatever anchor it verified."""
+        payload = verified.value.payload
+        if isinstance(payload, Statement):
+            self._statement = payload
+
+    def part(self, keep: frozenset[str]) -> JsonValue:
+        """Return the predicate with these keys of it, wherever they stand.
+
+        Raises:
+            FormatError: it says too much, or is no statement.
+        """
+        if keep not in self._parts:
+            if len(self._parts) >= DOCUMENT_COUNT_MAX:
+                self._parts.clear()
+            try:
+                self._parts[keep] = self._read(keep, self._limits.evidence_size_max)
+            except FormatError as e:
+                self._parts[keep] = e
+        found = self._parts[keep]
+        if isinstance(found, FormatError):
+            raise found
+        return found
+
+    def _read(self, keep: frozenset[str] | None, size_max: int) -> JsonValue:
+        if self._statement is None:
+            raise FormatError("no statement, and so nothing that it says")
+        return self._statement.read_predicate(keep, size_max=size_max, limits=self._limits)

@@ -1,0 +1,161 @@
+"""Variables in a policy's values: `{version}`, `{tag}`, `{source_commit}`.
+
+    of the run         given with `--var NAME=VALUE`; filled in before anything is read
+    of the image       tag and repository that it was packed under; filled in for each image
+    of the evidence    what verified provenance of the same image says; compared when all is weighed
+
+A value that only ever stands beside literal text cannot become a pattern, a key or another rule: it
+is compared letter by letter like the text around it. Whatever looks like a variable and is none is
+refused, since a typing error would otherwise be a text that nothing equals, or worse, one that
+something does.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from loader.errors import PolicyFileError, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from loader.model.reference import Reference
+    from loader.policy.toml import TomlValue
+
+Fill: TypeAlias = "Callable[[str], str]"
+
+OF_IMAGES: Final = ("tag", "repository")
+OF_EVIDENCE: Final = ("digest", "source_commit", "source_tag", "source_uri")
+VALUE_LENGTH_MAX: Final = 256
+VARIABLE: Final = re.compile(r"\{([a-z][a-z0-9_]{0,31})\}", re.ASCII)
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
+_ANYWHERE: Final = re.compile(
+    r"certificate-identity|certificate-github-workflow-[a-z]+|certificate-extension"
+    r"|annotations|predicate|source-uri|source-tag|source-branch|source-commit|builder-id|workflow"
+    r"|workflow-inputs",
+    re.ASCII,
+)
+"""Keys whose values may hold variables; no pattern among them."""
+
+
+def read_variables(options: Sequence[str]) -> dict[str, str]:
+    """Return the variables that `--var NAME=VALUE` options give.
+
+    Raises:
+        PolicyFileError: not of that form, or one name twice.
+    """
+    found: dict[str, str] = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not equals or name in found:
+            raise PolicyFileError(
+                "not a variable, or one twice",
+                where="--var",
+                expected="NAME=VALUE",
+                found=shown(option),
+            )
+        found[name] = value
+    expect_variables(found, where="--var")
+    return found
+
+
+def expect_variables(given: Mapping[str, str], *, where: str) -> None:
+    """Refuse variables of the run that no policy could use.
+
+    Raises:
+        PolicyFileError: a name that is none or is taken, a value that is empty or cannot be seen.
+    """
+    for name, value in given.items():
+        if _NAME.fullmatch(name) is None or name in (*OF_IMAGES, *OF_EVIDENCE):
+            raise PolicyFileError(
+                "not the name of a variable that can be given",
+                where=where,
+                expected=f"{_NAME.pattern}, and none of {', '.join((*OF_IMAGES, *OF_EVIDENCE))}",
+                found=shown(name),
+            )
+        if not value or not value.isprintable() or len(value) > VALUE_LENGTH_MAX or "{" in value:
+            raise PolicyFileError(
+                "not a value that a variable can have",
+                where=f"{where}, {name}",
+                expected=f"1 to {VALUE_LENGTH_MAX} characters that can be seen, without braces",
+                found=shown(value),
+            )
+
+
+class Filling:
+    """Fills the variables of a run into a document, and remembers which were used."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        self._given = given
+        self.used: set[str] = set()
+
+    def requirement(self, value: TomlValue, path: str) -> TomlValue:
+        """Return a requirement's table with these variables filled in.
+
+        Raises:
+            PolicyFileError: a variable that nobody gives, or where none can stand.
+        """
+        if not isinstance(value, dict):
+            return value
+        return {key: self._value(item, f"{path}.{key}", key) for key, item in value.items()}
+
+    def _value(self, value: TomlValue, path: str, key: str) -> TomlValue:
+        match value:
+            case str():
+                return self._text(value, path, key)
+            case list():
+                return [
+                    self._value(item, f"{path}[{position}]", key)
+                    for position, item in enumerate(value)
+                ]
+            case dict() if key in {"any", "ignore"}:
+                return self.requirement(value, path) if key == "any" else value
+            case dict():
+                return {
+                    name: self._value(item, f"{path}.{name}", key) for name, item in value.items()
+                }
+            case _:
+                return value
+
+    def _text(self, text: str, path: str, key: str) -> str:
+        for name in VARIABLE.findall(text):
+            if _ANYWHERE.fullmatch(key) is None:
+                raise PolicyFileError(
+                    "a variable where none can stand",
+                    where=path,
+                    found=f"{{{name}}}",
+                    hint="a pattern holds no variables; `certificate-identity` does"
+                    if key.endswith("-regexp")
+                    else "",
+                )
+            if name in OF_EVIDENCE and key != "predicate":
+                raise PolicyFileError(
+                    "what evidence says can only be compared with a predicate",
+                    where=path,
+                    found=f"{{{name}}}",
+                )
+            if name not in (*self._given, *OF_IMAGES, *OF_EVIDENCE):
+                raise PolicyFileError(
+                    "a variable that has no value",
+                    where=path,
+                    found=f"{{{name}}}",
+                    hint=f"give it with `--var {name}=VALUE`; known without: "
+                    + ", ".join((*OF_IMAGES, *OF_EVIDENCE)),
+                )
+        self.used |= set(VARIABLE.findall(text)) & set(self._given)
+        return VARIABLE.sub(lambda m: self._given.get(m[1], m[0]), text)
+
+
+def filler_of(reference: Reference) -> Fill:
+    """Return what fills an image's variables into a text.
+
+    Without a tag `{tag}` is left as it stands, and nothing that is compared with it equals it.
+    """
+    values = {"repository": reference.name} | ({"tag": reference.tag} if reference.tag else {})
+    return lambda text: VARIABLE.sub(lambda m: values.get(m[1], m[0]), text)
+
+
+def speaks_of_images(raw: bytes) -> bool:
+    """Tell whether a policy's text holds variables of images at all."""
+    return any(f"{{{name}}}".encode() in raw for name in OF_IMAGES)
