@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from bundler.verbs import policy_import, policy_schema, policy_test
+from bundler.verbs import policy_import, policy_init, policy_schema, policy_test
 from bundler.verbs.call import Parser
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ class _Verb(Protocol):
 
 
 _VERBS: Final[Mapping[str, _Verb]] = {
+    "init": policy_init,
+    "test": policy_test,
     "import": policy_import,
     "schema": policy_schema,
-    "test": policy_test,
 }
 
 

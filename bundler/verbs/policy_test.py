@@ -31,6 +31,13 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policy", type=Path, metavar="FILE", required=True, help="the policy to try"
     )
+    parser.add_argument(
+        "--var",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="fill {NAME} in the policy (again for more)",
+    )
     parser.add_argument("--json", action="store_true", help="schema airlock-policy-test/1")
     parser.add_argument("--no-progress", action="store_true", help="no bars")
     declare_registries(parser)
@@ -44,9 +51,10 @@ def run(call: Call) -> int:
     from bundler.preflight import FarSide  # noqa: PLC0415
     from bundler.progress import meter  # noqa: PLC0415
     from bundler.reach import Reach  # noqa: PLC0415
+    from loader.policy.variables import read_variables  # noqa: PLC0415
 
     options, now = call.arguments, call.clock()
-    far_side = FarSide.open(options.policy)
+    far_side = FarSide.open(options.policy, read_variables(options.var))
     bars = False if options.no_progress or options.json else None
     with (
         meter(sys.stderr, bars=bars) as shown_by,

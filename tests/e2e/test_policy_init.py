@@ -1,0 +1,145 @@
+"""`airlock policy init`: exact identities from what an image has, and the image passes them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loader.policy.model import Policy
+from tests.e2e.checking import IDENTITY, ISSUER, Desk, Ran, desk, sign_by_key, sign_keyless
+from tests.fakes import attach
+from tests.fakes.sigworld import statements
+from tests.fakes.sigworld.signed import Layer
+
+
+@pytest.fixture
+def at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
+    with desk(tmp_path, capsys) as made:
+        yield made
+
+
+def proposed(at: Desk, *more: str) -> Ran:
+    return at.ask(
+        ["policy", "init"], at.tagged,
+        "--trusted-root", str(at.folder / "trusted_root.json"), *more,
+        "-o", str(at.folder / "policy.toml"),
+    )  # fmt: skip
+
+
+def requirements(at: Desk) -> list[dict[str, Any]]:
+    (image,) = tomllib.loads((at.folder / "policy.toml").read_text())["image"]
+    found: list[dict[str, Any]] = image["require"]
+    return found
+
+
+def test_exactly_those_who_signed(at: Desk) -> None:
+    sign_by_key(at)
+    sign_keyless(at)
+    ran = proposed(at, "--key", str(at.folder / "release.pub"))
+    assert ran.status == 0, ran.err
+    assert requirements(at) == [
+        {"claim": "signature", "key": "release.pub", "trusted-root": "trusted_root.json"},
+        {
+            "claim": "signature",
+            "certificate-identity": IDENTITY,
+            "certificate-oidc-issuer": ISSUER,
+            "trusted-root": "trusted_root.json",
+        },
+    ]
+    text = (at.folder / "policy.toml").read_text()
+    assert f"said by {IDENTITY}" in text
+    assert r"@refs/tags/v[0-9]+\.[0-9]+\.[0-9]+'" in text
+    assert "sign it off" in ran.err
+
+
+def test_the_image_passes_what_is_proposed_and_another_does_not(at: Desk) -> None:
+    sign_keyless(at)
+    assert proposed(at).status == 0
+    policy = ("--policy", str(at.folder / "policy.toml"))
+    assert at.verify(at.tagged, *policy, root=False).status == 0
+    Policy.parse((at.folder / "policy.toml").read_bytes(), where="")
+    for tag in [name for name in at.store.tags if name != "1.0.0"]:
+        del at.store.tags[tag]
+    at.registry.features.referrers = False
+    assert at.verify(at.tagged, *policy, root=False).status == 10
+
+
+def test_a_name_that_nobody_signed_is_said(at: Desk) -> None:
+    sign_keyless(at)
+    assert proposed(at).status == 0
+    text = (at.folder / "policy.toml").read_text()
+    assert 'name = "as-packed"' in text
+    assert "bundle-signature" in text
+
+
+def test_what_cannot_be_verified_is_a_comment(at: Desk) -> None:
+    sign_keyless(at)
+    sign_by_key(at)
+    raw = b"SPDXVersion: SPDX-2.3\n"
+    attach.attach_tag(at.image, [Layer(media_type="text/spdx", blob=raw)], "sbom")
+    assert proposed(at).status == 0
+    assert [one["claim"] for one in requirements(at)] == ["signature"]
+    text = (at.folder / "policy.toml").read_text()
+    assert "#   signature (simple signing): no known root or given key verifies it" in text
+    assert "nobody signed it" in text
+
+
+def test_attestations_are_proposed_by_their_type(at: Desk) -> None:
+    sign_keyless(at)
+    kind = "https://acme.example/release/v1"
+    said = statements.statement(at.image.digest, kind, {"tag": "v1.0.0"})
+    signed = at.world.sign_statement(said, at.world.keyless())
+    attach.attach_bundle(at.image, signed.bundle(), fallback="full")
+    assert proposed(at).status == 0
+    found = {one["claim"]: one for one in requirements(at)}
+    assert found["attestation"]["type"] == kind
+    assert found["attestation"]["certificate-identity"] == IDENTITY
+
+
+def test_what_speaks_for_one_platform_alone_is_not_required_of_all(at: Desk) -> None:
+    sign_keyless(at)
+    child = at.image.children[0]
+    other = at.world.managed("release")
+    attach.attach_bundle(child, at.world.sign_image(child.digest, other).bundle(), fallback="full")
+    ran = proposed(at, "--key", str(at.folder / "release.pub"))
+    assert ran.status == 0, ran.err
+    assert [one for one in requirements(at) if "key" in one] == []
+    assert "# Seen, and not proposed:" in (at.folder / "policy.toml").read_text()
+
+
+def test_nothing_is_proposed_from_nothing(at: Desk) -> None:
+    ran = proposed(at)
+    assert ran.status == 10
+    assert "no evidence at all" in ran.err
+    assert not (at.folder / "policy.toml").exists()
+
+
+def test_a_file_that_is_there_stays_as_it_is(at: Desk) -> None:
+    sign_keyless(at)
+    at.write("policy.toml", "mine")
+    assert proposed(at).status == 2
+    assert (at.folder / "policy.toml").read_text() == "mine"
+    assert at.registry.requests == []
+
+
+def test_hostile_text_stays_in_its_comment(at: Desk) -> None:
+    """Whoever may push evidence may not write lines of a policy."""
+    sign_keyless(at)
+    kind = 'https://acme.example/x"\n[[image]]\nmatch = "**'
+    said = statements.statement(at.image.digest, kind, {})
+    stranger = at.world.managed("stranger")
+    attach.attach_bundle(
+        at.image, at.world.sign_statement(said, stranger).bundle(), fallback="full"
+    )
+    at.write("stranger.pub", stranger.public_pem)
+    for more in ((), ("--key", str(at.folder / "stranger.pub"))):
+        (at.folder / "policy.toml").unlink(missing_ok=True)
+        ran = proposed(at, *more)
+        assert ran.status == 0, ran.err
+        (image,) = tomllib.loads((at.folder / "policy.toml").read_text())["image"]
+        assert image["match"] == at.name
+        assert len(image["require"]) == 1
