@@ -133,6 +133,8 @@ class FarSide:
         """
         entries = []
         for anchor in self.trust.anchors:
+            if anchor.kind == "notary-root":
+                continue  # what travels is the repository's metadata, not where trust in it begins
             raw = Path(anchor.origin).read_bytes()
             blob = Descriptor.make(_MEDIA_TYPES[anchor.kind], raw)
             store.put(raw)

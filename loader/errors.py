@@ -800,6 +800,12 @@ class TimestampError(VerificationError):
 # --- Docker Content Trust (docs/content-trust.md) -----------------------------------------------
 
 
+class ContentTrustConflictError(PolicyError):
+    """`targets` and `targets/releases` mean different bytes by one tag, and policy minds."""
+
+    code: ClassVar[str] = "policy.content-trust-conflict"
+
+
 class NotaryError(VerificationError):
     """A repository's metadata is not what its root says: signatures, hashes, lengths, or form."""
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from loader.anchored import anchored_pieces, note_of
+from loader.carried import Carried
 from loader.digest import Digest
 from loader.errors import (
     AirlockError,
@@ -30,9 +32,11 @@ from loader.model.fields import format_instant
 from loader.model.sigstore_bundle import MessageSignature, SigstoreBundle
 from loader.policy.channels import channel_problem
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
+from loader.policy.claims.content_trust import ContentTrustClaim
 from loader.policy.contents import Contents
 from loader.policy.decide import claims_of_statement, decide, judge_image, no_rule, refusal
 from loader.policy.facts import (
+    ABSENT,
     About,
     BundleClaims,
     Considered,
@@ -40,12 +44,11 @@ from loader.policy.facts import (
     Judgement,
     Piece,
     Problem,
-    TrustNote,
 )
 from loader.policy.speakers import KeySpeaker
 from loader.policy.weigh import unreadable, wants, weigh, weigh_statement
 from loader.supplement import Supplements
-from loader.trust.keys import PublicKey
+from loader.trust.memory import NO_MEMORY
 from loader.verify.message import Message
 from loader.verify.sigstore import Material, verify_artifact
 
@@ -61,12 +64,12 @@ if TYPE_CHECKING:
         BundleStatement,
         EvidenceEntry,
         ImageEntry,
-        TrustEntry,
     )
     from loader.policy.model import Policy
-    from loader.policy.rules import EvidenceClaim
+    from loader.policy.rules import ImageClaim
     from loader.policy.speakers import Speaker
     from loader.policy.weigh import Outcome
+    from loader.trust.memory import TrustMemory
     from loader.trust.store import TrustStore
     from loader.verify.facts import Signed
     from loader.witness import Authorized, Verified
@@ -229,6 +232,7 @@ def judge(
     policy: Policy,
     trust: TrustStore,
     now: datetime,
+    memory: TrustMemory = NO_MEMORY,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Authorized[Judgement]:
     """Judge every image of a bundle by its small members alone.
@@ -240,18 +244,24 @@ def judge(
         policy: what this host accepts.
         trust: the anchors that the policy names.
         now: the host's clock, or its floor where that is later.
+        memory: what this host has seen before of trust material that grows.
         limits: sizes and counts.
 
     Raises:
+        NotaryError: carried trust material that a claim asks for does not hold.
         FormatError: an image is malformed, or the bundle holds too much or too little.
         PolicyError: a requirement is not met; `judgement` is what a report shows.
     """
     blobs = BoundedBlobs(blobs, statement, limits=limits)
     graphs = list(read_graphs(statement.images, blobs, limits=limits))
     expect_closed(statement, graphs, blobs, limits=limits)
+    carried = Carried(statement, blobs, trust, memory=memory, limits=limits)
     images = [
         judge_image(
-            _facts(entry, graph, blobs, policy=policy, trust=trust, now=now, limits=limits), claims
+            _facts(
+                entry, graph, blobs, carried, policy=policy, trust=trust, now=now, limits=limits
+            ),
+            claims,
         )
         for entry, graph in zip(statement.images, graphs, strict=True)
     ]
@@ -260,7 +270,10 @@ def judge(
         statement,
         claims,
         images,
-        trust=tuple(_note(entry, blobs, trust, limits=limits) for entry in statement.trust),
+        trust=tuple(
+            note_of(entry, blobs, carried, trust, limits=limits) for entry in statement.trust
+        ),
+        learned=carried.learned,
         reference_time=_newest((*claims.considered, *seen)),
     )
 
@@ -269,6 +282,7 @@ def _facts(
     entry: ImageEntry,
     graph: ImageGraph,
     blobs: BlobSource,
+    carried: Carried,
     *,
     policy: Policy,
     trust: TrustStore,
@@ -286,7 +300,11 @@ def _facts(
         entry=entry,
         graph=graph,
         policy=rules,
-        considered=(*seen, *(_failed(item, e) for item, e in supplements.failures())),
+        considered=(
+            *seen,
+            *anchored_pieces(entry, graph, blobs, carried, rules.on_images, limits=limits),
+            *(_failed(item, e) for item, e in supplements.failures()),
+        ),
     )
 
 
@@ -308,7 +326,7 @@ def _failed(item: EvidenceEntry, error: AirlockError) -> Considered:
 def _considered(
     found: Found,
     about: About,
-    wanted: tuple[EvidenceClaim, ...],
+    wanted: tuple[ImageClaim, ...],
     supplements: Supplements,
     *,
     trust: TrustStore,
@@ -334,17 +352,22 @@ def _considered(
     if isinstance(evidence, Broken):
         return Considered(
             piece=piece("unreadable evidence"),
-            weighed=tuple(unreadable(evidence.error) for _ in wanted),
+            weighed=tuple(
+                ABSENT if isinstance(one, ContentTrustClaim) else unreadable(evidence.error)
+                for one in wanted
+            ),
             problem=Problem.of(evidence.error),
         )
     kind = kind_of(evidence, limits=limits)
     verify = _verifier(supplements.verifier(evidence, found.blob), trust)
     contents = Contents(limits=limits)
-    of_kind = [wants(one, kind) for one in wanted]
+    of_kind = [not isinstance(one, ContentTrustClaim) and wants(one, kind) for one in wanted]
     return Considered(
         piece=piece(kind.words),
         weighed=tuple(
-            weigh(one, verify, about=about, contents=contents, is_of_kind=is_of_kind)
+            ABSENT
+            if isinstance(one, ContentTrustClaim)
+            else weigh(one, verify, about=about, contents=contents, is_of_kind=is_of_kind)
             for one, is_of_kind in zip(wanted, of_kind, strict=True)
         ),
         problem=None if any(of_kind) else _NOT_ASKED_FOR,
@@ -373,22 +396,6 @@ def _verifier(
         return outcomes[names]
 
     return verify
-
-
-def _note(entry: TrustEntry, blobs: BlobSource, trust: TrustStore, *, limits: Limits) -> TrustNote:
-    """Compare carried trust material with the pinned one; it is never used by itself."""
-    anchor = trust.find(entry.anchor)
-    if anchor is None or anchor.kind != entry.kind:
-        return TrustNote(anchor=entry.anchor, kind=entry.kind, holds="not-pinned")
-    same = [blob.digest for blob in entry.blobs] == [anchor.file_digest]
-    if not same and isinstance(anchor.value, PublicKey) and len(entry.blobs) == 1:
-        # The same key may be written as PEM or DER, with or without a last newline.
-        raw = blobs.read(entry.blobs[0], where=entry.anchor, size_max=limits.certificate_size_max)
-        try:
-            same = PublicKey.parse(raw, name=entry.anchor).fingerprint == anchor.fingerprint
-        except AirlockError:
-            same = False
-    return TrustNote(anchor=entry.anchor, kind=entry.kind, holds="matches" if same else "differs")
 
 
 def _newest(considered: tuple[Considered, ...]) -> datetime | None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from loader.state.floors import Floors
     from loader.state.ledger import AdmittedBundle
     from loader.state.record import Outcome
+    from loader.trust.memory import TrustMemory
     from loader.witness import Admitted
 
 SCRATCH: Final = Path("/var/tmp")  # noqa: S108 - for a nameless file that nobody else can open
@@ -56,7 +57,15 @@ def verify(
         MetadataStore(SCRATCH, limits=host.limits) as blobs,
         _reading(source, host, trace) as reader,
     ):
-        admitted = _admit(reader, blobs, seen.floors, host, trace, allow_downgrade=allow_downgrade)
+        admitted = _admit(
+            reader,
+            blobs,
+            seen.floors,
+            host,
+            trace,
+            memory=seen.trust,
+            allow_downgrade=allow_downgrade,
+        )
         statement = admitted.value.judgement.statement
         with _counted(statement, trace, progress) as counted:
             for layer in reader.layers(statement):
@@ -129,8 +138,15 @@ def _load(  # noqa: PLR0913 - the line's own values, once
     ):
         try:
             with _reading(source, host, trace) as reader:
-                reason = wish.allow_downgrade
-                admitted = _admit(reader, blobs, ledger.floors, host, trace, allow_downgrade=reason)
+                admitted = _admit(
+                    reader,
+                    blobs,
+                    ledger.floors,
+                    host,
+                    trace,
+                    memory=ledger.trust,
+                    allow_downgrade=wish.allow_downgrade,
+                )
                 judgement = admitted.value.judgement
                 chosen = choose(judgement, wish.platform)
                 with _counted(judgement.statement, trace, progress) as counted:
@@ -154,6 +170,7 @@ def _admit(
     host: Host,
     trace: Trace,
     *,
+    memory: TrustMemory,
     allow_downgrade: str | None,
 ) -> Admitted[AdmittedBundle]:
     """Read up to the first layer; judge, and admit."""
@@ -174,7 +191,14 @@ def _admit(
     )
     reader.read_metadata(statement, blobs)
     authorized = judge(
-        statement, claims, blobs, policy=policy, trust=trust, now=time.at, limits=limits
+        statement,
+        claims,
+        blobs,
+        policy=policy,
+        trust=trust,
+        now=time.at,
+        memory=memory,
+        limits=limits,
     )
     trace.judgement = authorized.value
     admitted = admit(
@@ -204,7 +228,10 @@ def _commit(
     }
     attempt = trace.attempt(host, wish, "already-there" if done else "loaded")
     floors = admitted.value.admission.floors
-    trace.warnings.extend(ledger.append(attempt, floors=floors, loaded=loaded))
+    learned = admitted.value.judgement.learned
+    trace.warnings.extend(
+        ledger.append(attempt, floors=floors, loaded=loaded, trust_files=learned.files)
+    )
 
 
 @contextlib.contextmanager

@@ -72,6 +72,12 @@ class Fingerprint:
             return "another sha512"
         return ""
 
+    def differs_from(self, other: Fingerprint) -> bool:
+        """Tell whether no bytes can be both: a SHA-512 counts where both have one."""
+        return (self.length, self.sha256) != (other.length, other.sha256) or (
+            None not in {self.sha512, other.sha512} and self.sha512 != other.sha512
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Root:

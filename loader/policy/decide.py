@@ -14,6 +14,7 @@ from loader.errors import (
     ChannelError,
     ConditionError,
     ContentsError,
+    ContentTrustConflictError,
     ContradictionError,
     DeniedError,
     EmptyBundleError,
@@ -34,6 +35,7 @@ from loader.errors import (
 from loader.policy.agreement import agrees, disagreement, provided_for, settled
 from loader.policy.claims.attestation import AttestationClaim
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
+from loader.policy.claims.content_trust import ContentTrustClaim
 from loader.policy.claims.signature import SignatureClaim
 from loader.policy.facts import (
     STAGES,
@@ -45,6 +47,7 @@ from loader.policy.facts import (
 )
 from loader.policy.names import vouch
 from loader.policy.rules import in_words
+from loader.trust.memory import NOTHING_LEARNED
 from loader.witness import Authorized
 
 if TYPE_CHECKING:
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from loader.policy.facts import Considered, ImageFacts, Piece, TrustNote, Weighed
     from loader.policy.rules import Requirement
     from loader.policy.speakers import Scope
+    from loader.trust.memory import Learned
 
 ORDER: Final[tuple[type[PolicyError], ...]] = (
     EvidenceLimitError,
@@ -71,6 +75,7 @@ ORDER: Final[tuple[type[PolicyError], ...]] = (
     ConditionError,
     ContentsError,
     ContradictionError,
+    ContentTrustConflictError,
     ScopeError,
     QuantifierError,
     ThresholdError,
@@ -144,6 +149,14 @@ def claims_of_image(facts: ImageFacts, bundle: BundleClaims) -> tuple[ClaimResul
                         digests=_in_scope(kept, requirement.scope),
                         provided=provided[kept.digest],
                     )
+                    for kept in facts.graph.kept
+                )
+                results.append(_result(requirement, items, targets))
+            case ContentTrustClaim():
+                items = _items(facts.considered, position)
+                position += 1
+                targets = tuple(
+                    _Target(words=_words(kept), digests=_in_scope(kept, requirement.scope))
                     for kept in facts.graph.kept
                 )
                 results.append(_result(requirement, items, targets))
@@ -306,6 +319,8 @@ def _mend(requirement: Requirement) -> str:
     match requirement:
         case SignatureClaim():
             return "pack the image again once it is signed"
+        case ContentTrustClaim():
+            return "pack it again: `airlock pack` brings content trust for what the policy asks for"
         case BundleSignatureClaim():
             return "sign the bundle when it is packed: `airlock pack --sign-key`"
         case AttestationClaim():
@@ -352,6 +367,7 @@ def decide(
     *,
     trust: tuple[TrustNote, ...],
     reference_time: datetime | None,
+    learned: Learned = NOTHING_LEARNED,
 ) -> Authorized[Judgement]:
     """Allow the bundle if every requirement on every image is met and every name vouched for.
 
@@ -374,6 +390,7 @@ def decide(
         trust=trust,
         reference_time=reference_time,
         problems=tuple(problems),
+        learned=learned,
     )
     if problems:
         raise refusal(judgement)

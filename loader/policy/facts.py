@@ -11,8 +11,10 @@ requirement while it is in memory, and then let go; only these values remain.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
+
+from loader.trust.memory import Learned
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -110,7 +112,7 @@ class SignedName:
 
     repository: str
     tag: str
-    how: Literal["docker-reference", "subject-name"]
+    how: Literal["docker-reference", "subject-name", "content-trust"]
     who: str
     distinct: str
     """`Who.distinct`: what a threshold counts."""
@@ -174,6 +176,10 @@ class Weighed:
     """See `Meaning`: it counts only beside evidence that says the same."""
 
 
+ABSENT: Final = Weighed(stage="absent", problem=None)
+"""Of a piece that a requirement is not about."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Considered:
     """One piece of evidence and, requirement by requirement, why it counted or did not."""
@@ -224,7 +230,14 @@ class VouchedName:
     """The name that an image is loaded under, and who says so."""
 
     reference: Reference
-    how: Literal["bundle-signature", "docker-reference", "subject-name", "as-packed", "nobody"]
+    how: Literal[
+        "bundle-signature",
+        "docker-reference",
+        "subject-name",
+        "content-trust",
+        "as-packed",
+        "nobody",
+    ]
     by: str
     """In words."""
     said: tuple[str, ...]
@@ -288,7 +301,8 @@ class TrustNote:
 
     anchor: str
     kind: TrustKind
-    holds: Literal["matches", "differs", "not-pinned"]
+    holds: Literal["matches", "differs", "not-pinned", "chains", "not-asked-for"]
+    """`chains`: a repository's metadata that follows from a pinned root, and was used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,3 +317,5 @@ class Judgement:
     """The newest verified time in the bundle: the world is at least this old (decision 9)."""
     problems: tuple[tuple[str, Problem], ...]
     """Every unmet requirement, each with the image it is about; empty where all is met."""
+    learned: Learned = field(default_factory=Learned)
+    """What a host may remember of carried trust material once it accepts the bundle."""

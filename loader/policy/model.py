@@ -14,6 +14,7 @@ from loader.errors import PolicyFileError, shown
 from loader.limits import DEFAULT_LIMITS
 from loader.policy import reading, toml
 from loader.policy.channels import BUNDLE_KEYS, read_channels
+from loader.policy.claims.content_trust import ContentTrustClaim
 from loader.policy.keys import Key, Listing, Named, Record, Text, Whole, names_of
 from loader.policy.patterns import Exact, Regexp
 from loader.policy.reading_anchors import (
@@ -200,6 +201,9 @@ def _uses_of(rules: tuple[ImageRule, ...]) -> tuple[AnchorUse, ...]:
     for rule in rules:
         for requirement in rule.require:
             where = requirement.said.where
+            if isinstance(requirement, ContentTrustClaim):
+                use = AnchorUse(name=requirement.notary_root, kind="notary-root", where=where)
+                uses[use] = None
             for speaker in requirement.said.speakers:
                 if isinstance(speaker, KeySpeaker):
                     uses[AnchorUse(name=speaker.key, kind="key", where=where)] = None

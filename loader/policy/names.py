@@ -8,6 +8,7 @@ them as a requirement's threshold asks for:
     a bundle signature        the whole name, tag included
     docker-reference          the repository; the tag where it holds one
     an in-toto subject's name the repository; the tag where it holds one
+    content trust             the whole name: the repository's own signers signed the tag
 
 Otherwise the policy must say `name = "as-packed"`.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from loader.errors import UnvouchedNameError, shown
 from loader.model.reference import canonical
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
+from loader.policy.claims.content_trust import ContentTrustClaim
 from loader.policy.claims.signature import SignatureClaim
 from loader.policy.facts import Problem, SignedName, VouchedName
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from loader.policy.facts import BundleClaims, ImageFacts
 
 _SAID_MAX: Final = 8
-_VOUCHING: Final = (SignatureClaim,)
+_VOUCHING: Final = (SignatureClaim, ContentTrustClaim)
 """Claims whose speakers may name an image. One who may say what a scan found may not."""
 
 

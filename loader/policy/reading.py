@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal, assert_never, get_args
 
 from loader.errors import PolicyFileError
-from loader.policy.claims import attestation, bundle_signature, signature
+from loader.policy.claims import attestation, bundle_signature, content_trust, signature
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.keys import Key, Listing, Record, Text, names_of
 from loader.policy.patterns import Glob
@@ -30,11 +30,9 @@ _ROLLBACKS: Final[dict[str, RollbackRule]] = {
 }
 _TAGS: Final[dict[str, TagRule]] = {"ours-only": "ours-only", "any": "any"}
 
-Claim = Literal["signature", "bundle-signature", "attestation"]
+Claim = Literal["signature", "bundle-signature", "attestation", "content-trust"]
 _CLAIMS: Final[dict[str, Claim]] = {name: name for name in get_args(Claim)}
-LATER_CLAIMS: Final = frozenset(
-    {"provenance", "sbom", "vulnerabilities", "tuf-target", "content-trust"}
-)
+LATER_CLAIMS: Final = frozenset({"provenance", "sbom", "vulnerabilities", "tuf-target"})
 """Claims that are known by name and that this version does not judge yet."""
 LATER_TABLES: Final = {
     "exception": "this version does not judge [[exception]] yet",
@@ -56,6 +54,7 @@ CLAIM_KEYS: Final[dict[Claim, tuple[Key, ...]]] = {
     "signature": (_CLAIM_KEY, *SPEAKER_KEYS, _SCOPE_KEY, *signature.KEYS),
     "bundle-signature": (_CLAIM_KEY, *SPEAKER_KEYS, *bundle_signature.KEYS),
     "attestation": (_CLAIM_KEY, *SPEAKER_KEYS, _SCOPE_KEY, *attestation.KEYS),
+    "content-trust": (_CLAIM_KEY, *content_trust.KEYS),
 }
 """All keys of a requirement, by its claim."""
 IMAGE_KEYS: Final = (
@@ -153,6 +152,8 @@ def _requirement(table: Table, *, scope: Scope) -> Requirement:
             return BundleSignatureClaim(said=read_said(table))
         case "attestation":
             return attestation.read(table, said=read_said(table), scope=scope)
+        case "content-trust":
+            return content_trust.read(table)
         case _:
             assert_never(claim)
 

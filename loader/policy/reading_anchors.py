@@ -28,17 +28,21 @@ ANCHOR_KEYS: Final = (
         words="file of a private authority's certificates, in place of the trusted root's own",
     ),
     Key(
+        name="notary-root",
+        form=Text(),
+        words="a root key's id, or a file: root.json, a certificate, Notary's trust_pinning",
+    ),
+    Key(
         name="max-staleness",
         form=Text(pattern=DURATION),
         words="how old it may become, or how long past its expiry it is taken: 12h, 30d, 4w, 1y",
     ),
 )
 """The keys of an `[anchor.NAME]` table."""
+_KINDS: Final[tuple[AnchorKind, ...]] = ("trusted-root", "key", "notary-root")
 _LATER_ANCHORS: Final = {
-    name: f"this version does not know anchors of the kind {name!r} yet"
-    for name in ("tuf-root", "notary-root")
+    name: f"this version does not know anchors of the kind {name!r} yet" for name in ("tuf-root",)
 }
-_KINDS: Final[tuple[AnchorKind, ...]] = ("trusted-root", "key")
 _RULES: Final = ("max-staleness",)
 
 
@@ -82,7 +86,7 @@ def read_anchors(table: Table) -> tuple[AnchorFile, ...]:
             raise PolicyFileError(
                 "an anchor is exactly one thing",
                 where=item.path,
-                expected="`trusted-root` or `key`",
+                expected=", ".join(f"`{kind}`" for kind in _KINDS[:-1]) + f" or `{_KINDS[-1]}`",
                 hint="a private authority's certificates are dated by the logs and timestamp "
                 "authorities of a trusted root: name both"
                 if item.has("certificate")
@@ -90,7 +94,9 @@ def read_anchors(table: Table) -> tuple[AnchorFile, ...]:
             )
         certificate = item.optional_text("certificate") or ""
         if certificate and kinds[0] != "trusted-root":
-            raise PolicyFileError("a key has no authority above it", where=item.at("certificate"))
+            raise PolicyFileError(
+                f"a {kinds[0]} has no authority above it", where=item.at("certificate")
+            )
         anchors.append(
             AnchorFile(name=name, kind=kinds[0], file=item.text(kinds[0]), certificate=certificate)
         )

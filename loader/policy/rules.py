@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from loader.policy.claims.attestation import AttestationClaim
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
+from loader.policy.claims.content_trust import ContentTrustClaim
 from loader.policy.claims.signature import SignatureClaim
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ ClockRule = Literal["warn", "strict"]
 
 EvidenceClaim: TypeAlias = SignatureClaim | AttestationClaim
 """Claims on evidence about an image: each piece is weighed by itself (`weigh.py`)."""
-ImageClaim: TypeAlias = EvidenceClaim
-"""Claims on an image; what anchors say of it joins here."""
+AnchorClaim: TypeAlias = ContentTrustClaim
+"""Claims that carried trust material makes, which chained to an anchor: the anchor is who."""
+ImageClaim: TypeAlias = EvidenceClaim | AnchorClaim
+"""Claims on an image."""
 Requirement: TypeAlias = ImageClaim | BundleSignatureClaim
 
 

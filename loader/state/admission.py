@@ -6,8 +6,8 @@ clock. The local clock can make things expire, and can be noticed to be wrong; i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -27,6 +27,7 @@ from loader.trust.freshness import AnchorAge, Reckoned
 
 if TYPE_CHECKING:
     from loader.digest import Digest
+    from loader.trust.memory import Seen, TrustKey
 
 Ages: TypeAlias = Callable[[Reckoned], tuple[AnchorAge, ...]]
 """How old every anchor that judged is at a time."""
@@ -61,6 +62,8 @@ class Candidate:
     expires: datetime | None
     names: tuple[CandidateName, ...]
     time: datetime | None
+    trust: Mapping[TrustKey, Seen] = field(default_factory=dict)
+    """What was seen of trust material that grows; the judge compared it with what came before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +233,7 @@ def _raised(candidate: Candidate, floors: Floors) -> Floors:
         channel=channel,
         names={name.name: NameFloor(image=name.image, at=name.at) for name in candidate.names},
         logs=_highest(candidate.names),
+        trust=candidate.trust,
     )
 
 

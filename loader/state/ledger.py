@@ -354,6 +354,7 @@ def _candidate(judgement: Judgement) -> Candidate:
         expires=statement.expires,
         names=tuple(_candidate_name(image) for image in judgement.images),
         time=_whole(judgement.reference_time),
+        trust=judgement.learned.seen,
     )
 
 

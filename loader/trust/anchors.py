@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
-AnchorKind = Literal["trusted-root", "key"]
+AnchorKind = Literal["trusted-root", "key", "notary-root"]
 KEY_ENDINGS: Final = (".pub", ".pem")
 
 

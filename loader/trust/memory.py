@@ -87,13 +87,18 @@ class RootsSeen:
     def covers(self, other: RootsSeen) -> bool:
         """Tell whether this is the same chain, not shorter, and no role fell under the same root.
 
-        Under a newer root a role may begin anew; who replays the chain says when it may.
+        Under a newer root a role may begin anew, and so may one whose keys another role gives, once
+        somebody who signed it no longer does; who replays the chain says when it may.
         """
         same = all(self.roots.get(version) == digest for version, digest in other.roots.items())
         return same and (
             self.newest > other.newest
             or all(
-                name in self.roles and self.roles[name].version >= role.version
+                name in self.roles
+                and (
+                    self.roles[name].version >= role.version
+                    or not set(role.signers) <= set(self.roles[name].signers)
+                )
                 for name, role in other.roles.items()
             )
         )
@@ -235,6 +240,15 @@ class TrustMemory:
         return TrustMemory(seen={**self.seen, **seen}, files={**self.files, **files})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What a bundle's trust material is, once verified: remembered if the bundle is accepted."""
+
+    seen: Mapping[TrustKey, Seen] = field(default_factory=dict)
+    files: Mapping[Digest, bytes] = field(default_factory=dict)
+
+
+NOTHING_LEARNED: Final = Learned()
 NO_MEMORY: Final = TrustMemory()
 """Of a host that begins, and of the connected side."""
 

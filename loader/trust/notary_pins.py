@@ -125,6 +125,11 @@ class NotaryPins:
         return self.authorities[max(begun, key=len)] if begun else None
 
 
+def is_key_id(text: str) -> bool:
+    """Tell whether a text is the id of a key rather than a file's name."""
+    return _KEY_ID.fullmatch(text) is not None
+
+
 def _of_pem(raw: bytes, *, name: str, limits: Limits) -> NotaryPins:
     certificates = _certificates(raw, where=name, limits=limits)
     if _is_authority(certificates[0]):

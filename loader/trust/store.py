@@ -14,7 +14,7 @@ import stat
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from loader.digest import Digest
 from loader.errors import AirlockError, AnchorFileError, TrustRootError, shown
@@ -22,6 +22,7 @@ from loader.limits import DEFAULT_LIMITS
 from loader.trust.anchors import KEY_ENDINGS, AnchorKind
 from loader.trust.freshness import Dates, age_of
 from loader.trust.keys import PublicKey
+from loader.trust.notary_pins import NotaryPins, is_key_id
 from loader.trust.trusted_root import Authority, TrustedRoot
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ BUILTIN_DIRECTORY: Final = (
 
 _FOLDER: Final = "anchors"
 _ROOT_NAMES: Final = ("trusted_root.json", "trusted_root.jsonl")
-_PIECE: Final = 1 << 16
+_NOTARY_NAMES: Final = ("notary-root.json", "notary-root.pem")
 
 
-AnchorValue: TypeAlias = "TrustedRoot | PublicKey"
+AnchorValue: TypeAlias = "TrustedRoot | PublicKey | NotaryPins"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,13 @@ class Anchor:
     @property
     def kind(self) -> AnchorKind:
         """What it is."""
-        return "key" if isinstance(self.value, PublicKey) else "trusted-root"
+        match self.value:
+            case PublicKey():
+                return "key"
+            case NotaryPins():
+                return "notary-root"
+            case _:
+                return "trusted-root"
 
     @property
     def dates(self) -> Dates:
@@ -155,6 +162,17 @@ class TrustStore:
                 return anchor.value
         raise AnchorFileError("no such trusted root in the store", found=shown(name))
 
+    def notary_pins(self, name: str) -> NotaryPins:
+        """Return where trust in Notary repositories begins.
+
+        Raises:
+            AnchorFileError: the policy that this store was opened for refers to no such anchor.
+        """
+        for anchor in self.anchors:
+            if anchor.name == name and isinstance(anchor.value, NotaryPins):
+                return anchor.value
+        raise AnchorFileError("no such notary root in the store", found=shown(name))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reader:
@@ -165,13 +183,16 @@ class _Reader:
 
     def anchor(self, use: AnchorUse) -> Anchor:
         path = self._path(use)
-        raw = _read(path, size_max=self.limits.trusted_root_size_max)
+        inline = use.kind == "notary-root" and is_key_id(path.name)
+        raw = (
+            path.name.encode()
+            if inline
+            else _read(path, size_max=self.limits.trusted_root_size_max)
+        )
         try:
-            value: AnchorValue = (
-                PublicKey.parse(raw, name=use.name)
-                if use.kind == "key"
-                else TrustedRoot.parse(raw, name=use.name)
-            )
+            value = self._value(use, raw, path)
+        except AnchorFileError:
+            raise  # of another file, which it names
         except AirlockError as e:
             raise AnchorFileError(
                 f"the {use.kind} {use.name!r} cannot be understood: {e.message}",
@@ -183,6 +204,23 @@ class _Reader:
         if described is not None and described.certificate and isinstance(value, TrustedRoot):
             value, raw = self._with_authority(value, described)
         return Anchor(name=use.name, value=value, file_digest=Digest.of(raw), origin=str(path))
+
+    def _value(self, use: AnchorUse, raw: bytes, path: Path) -> AnchorValue:
+        match use.kind:
+            case "key":
+                return PublicKey.parse(raw, name=use.name)
+            case "trusted-root":
+                return TrustedRoot.parse(raw, name=use.name)
+            case "notary-root":
+                size_max = self.limits.trusted_root_size_max
+                return NotaryPins.parse(
+                    raw,
+                    name=use.name,
+                    read=lambda file: _read(path.parent / file, size_max=size_max),
+                    limits=self.limits,
+                )
+            case _:
+                assert_never(use.kind)
 
     def _with_authority(
         self, root: TrustedRoot, described: AnchorFile
@@ -219,7 +257,7 @@ class _Reader:
                 return found[0]
         known = sorted({*self.files, *_names(self.folders)})
         near = difflib.get_close_matches(use.name, known, n=1)
-        error = TrustRootError if use.kind == "trusted-root" else AnchorFileError
+        error = AnchorFileError if use.kind == "key" else TrustRootError
         raise error(
             f"the policy names a {use.kind} that this host does not have",
             where=use.where,
@@ -236,8 +274,20 @@ def _candidates(folder: Path, kind: AnchorKind) -> Iterator[Path]:
     except OSError as e:
         raise AnchorFileError("an anchor's folder cannot be read", where=str(folder)) from e
     for path in paths:
-        if path.name in _ROOT_NAMES if kind == "trusted-root" else path.suffix in KEY_ENDINGS:
+        if _is_of_kind(path, kind):
             yield path
+
+
+def _is_of_kind(path: Path, kind: AnchorKind) -> bool:
+    match kind:
+        case "trusted-root":
+            return path.name in _ROOT_NAMES
+        case "notary-root":
+            return path.name in _NOTARY_NAMES
+        case "key":
+            return path.suffix in KEY_ENDINGS and path.name not in _NOTARY_NAMES
+        case _:
+            assert_never(kind)
 
 
 def _names(folders: tuple[Path, ...]) -> Iterator[str]:

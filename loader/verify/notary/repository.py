@@ -35,6 +35,7 @@ from loader.witness import Verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
 
     from loader.limits import Limits
     from loader.model.notary import Content, Fingerprint, Signed, Targets
@@ -316,10 +317,15 @@ def _seen(chain: RootChain, roles: tuple[_Held, ...], before: RootsSeen | None) 
             one.facts.name: RoleSeen(
                 version=one.facts.version,
                 signers=one.facts.signer_ids,
-                expires=one.facts.expires,
+                expires=_whole(one.facts.expires),
             )
             for one in roles
             if one.facts.name != ROOT and not one.facts.problem
         },
         files={ROOT: Digest.of(chain.newest.raw)},
     )
+
+
+def _whole(at: datetime | None) -> datetime | None:
+    """Return an instant in whole seconds, as a host's memory keeps it."""
+    return None if at is None else at.replace(microsecond=0)

@@ -195,7 +195,7 @@ def test_what_names_everybody_or_nobody_is_refused(change: tuple[str, str]) -> N
 
 @pytest.mark.parametrize(
     "claim",
-    ["provenance", "sbom", "vulnerabilities", "tuf-target", "content-trust"],
+    ["provenance", "sbom", "vulnerabilities", "tuf-target"],
 )
 def test_claims_of_later_versions_are_refused_by_name(claim: str) -> None:
     error = refused(KEY.replace('"signature"', f'"{claim}"') + 'type = "spdx"\n')
@@ -206,7 +206,7 @@ def test_claims_of_later_versions_are_refused_by_name(claim: str) -> None:
 def test_tables_of_later_versions_are_never_ignored() -> None:
     for table in ("[[deny]]\nimage = 'x'", "[[exception]]\nimage = 'x'"):
         assert "does not judge" in refused(KEY + table).message
-    for line in ("tuf-root = 'r.json'", "notary-root = 'n'"):
+    for line in ("tuf-root = 'r.json'",):
         assert "yet" in refused(KEY + f"[anchor.release]\n{line}\n").message
 
 

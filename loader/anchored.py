@@ -1,0 +1,80 @@
+"""What carried trust material says of images, once it chains to an anchor of the host.
+
+It becomes pieces of evidence like all others: each stands at the place of the claim that asked for
+it, and counts for no other. What a bundle carries is never trusted by itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from loader.digest import Digest
+from loader.errors import AirlockError
+from loader.policy.claims.content_trust import ContentTrustClaim, gun_of, weigh_trust
+from loader.policy.facts import ABSENT, Considered, Piece, TrustNote
+from loader.trust.keys import PublicKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from loader.carried import Carried
+    from loader.graph import ImageGraph
+    from loader.limits import Limits
+    from loader.model.bundle import BlobSource, ImageEntry, TrustEntry
+    from loader.policy.rules import ImageClaim
+    from loader.trust.store import TrustStore
+
+
+def anchored_pieces(
+    entry: ImageEntry,
+    graph: ImageGraph,
+    blobs: BlobSource,
+    carried: Carried,
+    wanted: tuple[ImageClaim, ...],
+    *,
+    limits: Limits,
+) -> Iterator[Considered]:
+    """Yield what carried repositories of trust metadata say of an image, a piece for each claim."""
+    for position, claim in enumerate(wanted):
+        if not isinstance(claim, ContentTrustClaim):
+            continue
+        gun = gun_of(entry.reference)
+        trust = carried.content_trust(claim.notary_root, gun)
+        if trust is None:
+            continue
+        top = graph.top.descriptor
+        raw = blobs.read(top, where=str(entry.reference), size_max=limits.document_size_max)
+        found = weigh_trust(claim, trust, raw, digest=top.digest, tag=entry.reference.tag)
+        yield Considered(
+            piece=Piece(
+                store="trust",
+                manifest=None,
+                blob=Digest.of(trust.root),
+                what=f"content trust of {gun}",
+                subjects=frozenset({top.digest}),
+            ),
+            weighed=tuple(found if one == position else ABSENT for one in range(len(wanted))),
+        )
+
+
+def note_of(
+    entry: TrustEntry, blobs: BlobSource, carried: Carried, trust: TrustStore, *, limits: Limits
+) -> TrustNote:
+    """Compare carried trust material with the pinned one; it is never used by itself."""
+    if entry.kind == "notary":
+        holds: Literal["chains", "not-asked-for"] = (
+            "chains" if carried.verified(entry) else "not-asked-for"
+        )
+        return TrustNote(anchor=entry.anchor, kind=entry.kind, holds=holds)
+    anchor = trust.find(entry.anchor)
+    if anchor is None or anchor.kind != entry.kind:
+        return TrustNote(anchor=entry.anchor, kind=entry.kind, holds="not-pinned")
+    same = [blob.digest for blob in entry.blobs] == [anchor.file_digest]
+    if not same and isinstance(anchor.value, PublicKey) and len(entry.blobs) == 1:
+        # The same key may be written as PEM or DER, with or without a last newline.
+        raw = blobs.read(entry.blobs[0], where=entry.anchor, size_max=limits.certificate_size_max)
+        try:
+            same = PublicKey.parse(raw, name=entry.anchor).fingerprint == anchor.fingerprint
+        except AirlockError:
+            same = False
+    return TrustNote(anchor=entry.anchor, kind=entry.kind, holds="matches" if same else "differs")

@@ -1,0 +1,115 @@
+"""Repositories of trust metadata that a bundle carries: each verified once, where a claim asks.
+
+What nothing asks for is not looked at. What is looked at and does not hold refuses the bundle: a
+broken chain is not passed over because something else would do (DESIGN §4, decision 12). Nothing is
+remembered here; `learned` is what a host may remember once the bundle is accepted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from loader.digest import Digest
+from loader.limits import DEFAULT_LIMITS
+from loader.trust.memory import NO_MEMORY, Learned
+from loader.verify.notary.repository import verify_repository
+
+if TYPE_CHECKING:
+    from loader.limits import Limits
+    from loader.model.bundle import BlobSource, BundleStatement, TrustEntry
+    from loader.trust.memory import TrustMemory
+    from loader.trust.store import TrustStore
+    from loader.verify.notary.facts import ContentTrust
+
+_SUFFIX: Final = ".json"
+
+
+class Carried:
+    """The repositories of one bundle."""
+
+    __slots__ = ("_blobs", "_found", "_limits", "_memory", "_statement", "_trust")
+
+    def __init__(
+        self,
+        statement: BundleStatement,
+        blobs: BlobSource,
+        trust: TrustStore,
+        *,
+        memory: TrustMemory = NO_MEMORY,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._statement = statement
+        self._blobs = blobs
+        self._trust = trust
+        self._memory = memory
+        self._limits = limits
+        self._found: dict[tuple[str, str], ContentTrust | None] = {}
+
+    def content_trust(self, anchor: str, gun: str) -> ContentTrust | None:
+        """Return what a repository says, under an anchor of the policy; None where none is carried.
+
+        Raises:
+            NotaryError: it does not hold.
+            LimitError: it is larger than the published limits.
+        """
+        key = (anchor, gun)
+        if key not in self._found:
+            entry = self._entry(anchor, gun)
+            self._found[key] = None if entry is None else self._verified(anchor, entry)
+        return self._found[key]
+
+    @property
+    def repositories(self) -> tuple[tuple[str, ContentTrust], ...]:
+        """Every repository that was asked for and holds, with its anchor."""
+        found = self._found.items()
+        return tuple((anchor, trust) for (anchor, _), trust in found if trust is not None)
+
+    @property
+    def learned(self) -> Learned:
+        """What to remember of them."""
+        return Learned(
+            seen={
+                ("notary", memory_name(anchor, trust.gun)): trust.seen
+                for anchor, trust in self.repositories
+            },
+            files={Digest.of(trust.root): trust.root for _, trust in self.repositories},
+        )
+
+    def verified(self, entry: TrustEntry) -> bool:
+        """Tell whether a claim asked for this entry; it then holds."""
+        return any(trust.gun == entry.repository for _, trust in self.repositories)
+
+    def _entry(self, anchor: str, gun: str) -> TrustEntry | None:
+        """Return the entry for a repository: the one that names the anchor, else the first."""
+        found = [
+            entry
+            for entry in self._statement.trust
+            if entry.kind == "notary" and entry.repository == gun
+        ]
+        named = [entry for entry in found if entry.anchor == anchor]
+        return next(iter(named or found), None)
+
+    def _verified(self, anchor: str, entry: TrustEntry) -> ContentTrust:
+        size_left = self._limits.notary_repository_size_max
+        files: dict[str, bytes] = {}
+        for name, blob in zip(entry.names, entry.blobs, strict=True):
+            where = f"{entry.repository} {name}"
+            files[name.removesuffix(_SUFFIX)] = raw = self._blobs.read(
+                blob, where=where, size_max=size_left
+            )
+            size_left -= len(raw)
+        seen = self._memory.roots("notary", memory_name(anchor, entry.repository))
+        newest = None if seen is None else seen.files.get("root")
+        return verify_repository(
+            files,
+            gun=entry.repository,
+            pins=self._trust.notary_pins(anchor),
+            seen=seen,
+            remembered=None if newest is None else self._memory.files.get(newest),
+            limits=self._limits,
+        ).value
+
+
+def memory_name(anchor: str, gun: str) -> str:
+    """Return what a host remembers a repository by: another anchor begins anew."""
+    return f"{anchor} {gun}"
