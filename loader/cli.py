@@ -22,6 +22,7 @@ from loader.verbs import (
     verify,
     verify_blob,
     verify_bundle,
+    verify_local,
     watch,
     why,
 )
@@ -97,6 +98,7 @@ _VERBS: Final[dict[str, _Verb]] = {
     "watch": watch,
     "verify-blob": verify_blob,
     "verify-bundle": verify_bundle,
+    "verify-local": verify_local,
     "history": history,
     "why": why,
     "audit": audit,

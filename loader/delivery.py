@@ -118,7 +118,7 @@ def stage(
         blob.digest for one in chosen for kept in one.selection for blob in kept.manifest.blobs
     }
     wanted = [member for member in statement.layers if member.digest in asked]
-    area.expect_space(wanted)
+    area.expect_space(wanted, beside=sum(member.size for member in statement.metadata))
 
     def read() -> Iterator[tuple[Member, Iterable[memoryview]]]:
         for layer in reader.layers(statement):
@@ -132,14 +132,12 @@ def stage(
         admitted,
         read(),
         expected=wanted,
-        documents=_documents(statement, blobs),
+        documents=documents(statement, blobs),
         finish=reader.finish,
     )
 
 
-def _documents(
-    statement: BundleStatement, blobs: MetadataStore
-) -> Callable[[Digest], bytes | None]:
+def documents(statement: BundleStatement, blobs: MetadataStore) -> Callable[[Digest], bytes | None]:
     """Return the way to a small member by its digest alone."""
     sizes = {member.digest: member.size for member in statement.metadata}
 

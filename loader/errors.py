@@ -21,6 +21,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 STATUS_BY_CLASS: Final = {
+    "drift": 1,
     "usage": 2,
     "no-evidence": 10,
     "signature": 11,
@@ -549,6 +550,24 @@ class MissingRecordError(StateError):
     """The ledger has no record of what is asked for."""
 
     code: ClassVar[str] = "state.no-record"
+
+
+class KeptEvidenceError(StateError):
+    """What an image was let in by is not kept any more, or was changed."""
+
+    code: ClassVar[str] = "state.evidence"
+
+
+class DriftError(LocalError):
+    """What a runtime has now is not what was let in."""
+
+    code: ClassVar[str] = "drift.changed"
+
+
+class GoneError(DriftError):
+    """What was let in is not in the runtime any more."""
+
+    code: ClassVar[str] = "drift.gone"
 
 
 class StateVersionError(StateError):

@@ -47,15 +47,8 @@ def reasons_for(records: Iterable[Record], wanted: str) -> tuple[Reason, ...]:
         for record in records
         if record.attempt.outcome in _GOOD
         for image in record.attempt.images
-        if _is(image, wanted)
+        if image.is_known_as(wanted)
     )
-
-
-def _is(image: AttemptedImage, wanted: str) -> bool:
-    repository = image.name.rpartition(":")[0]
-    digests = {str(image.image), *map(str, image.manifests)}
-    digests |= {value for _, value in image.read_back}
-    return wanted in {image.name, repository, image.packed_as, *digests}
 
 
 def _text(lines: Iterator[str]) -> str:

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 from loader.archive.metadata import MetadataStore
 from loader.archive.reader import ArchiveReader
-from loader.delivery import choose, hand_over, stage, undone_if_it_fails
+from loader.delivery import choose, documents, hand_over, stage, undone_if_it_fails
 from loader.digest import Digest
 from loader.errors import AirlockError, FormatError, PolicyError, RefusedError
 from loader.judge import judge, judge_statement
 from loader.model.bundle import BundleStatement
 from loader.policy.facts import Judgement
 from loader.stage.area import Area
+from loader.state.evidence import EvidenceStore
 from loader.state.ledger import Ledger, admit, look
 from loader.state.lock import StateFolder
 
@@ -151,6 +152,7 @@ def _load(  # noqa: PLR0913 - the line's own values, once
                 chosen = choose(judgement, wish.platform)
                 with _counted(judgement.statement, trace, progress) as counted:
                     staged = stage(admitted, chosen, reader, blobs, area, layers=counted)
+            _keep(judgement.statement, blobs, host, trace)
             with undone_if_it_fails(runtime, ledger, trace, interrupts):
                 hand_over(staged, chosen, runtime, wish, ledger, trace)
                 healthy()
@@ -179,7 +181,7 @@ def _admit(
     time = trace.time(host)
     sealed = reader.read_statement()
     trace.statement = statement = BundleStatement.parse(sealed.raw, limits=limits)
-    trace.signatures = tuple(Digest.of(raw) for raw in sealed.signatures)
+    trace.signatures = sealed.signatures
     claims = judge_statement(
         statement,
         sealed.signatures,
@@ -212,6 +214,26 @@ def _admit(
     trace.admission = admitted.value.admission
     trace.warnings.extend(trace.admission.warnings)
     return admitted
+
+
+def _keep(statement: BundleStatement, blobs: MetadataStore, host: Host, trace: Trace) -> None:
+    """Keep what the verdict rested on, one piece in memory at a time, before a runtime is asked.
+
+    All small members, also those that no requirement asked for: a later policy may.
+    """
+    document = documents(statement, blobs)
+    members = [member.digest for member in statement.metadata]
+
+    def kept() -> Iterator[tuple[Digest, bytes]]:
+        yield statement.digest, statement.raw
+        yield from ((Digest.of(raw), raw) for raw in trace.signatures)
+        for digest in members:
+            raw = document(digest)
+            if raw is not None:
+                yield digest, raw
+
+    with EvidenceStore.open(host.places.evidence, create=True) as store:
+        store.keep(kept())
 
 
 def _commit(

@@ -98,6 +98,11 @@ class Places:
         return self.state / "watched.sqlite"
 
     @property
+    def evidence(self) -> Path:
+        """What acceptances rested on, by digest: what `verify-local` judges again."""
+        return self.state / "evidence"
+
+    @property
     def quarantine(self) -> Path:
         """Where layers wait until the whole bundle was read."""
         return self.state / "quarantine"

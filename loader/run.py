@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
+from loader.digest import Digest
 from loader.errors import AirlockError
 from loader.limits import DEFAULT_LIMITS, Limits
 from loader.state.record import Attempt, AttemptedClaim, AttemptedImage, Failure, Outcome
 from loader.trust.freshness import Reckoned
 
 if TYPE_CHECKING:
-    from loader.digest import Digest
     from loader.model.bundle import BundleStatement
     from loader.model.descriptor import Platform
     from loader.places import Places
@@ -82,7 +82,7 @@ class Trace:
     layers_read: int = 0
     """Bytes of layers that were taken from the archive."""
     statement: BundleStatement | None = None
-    signatures: tuple[Digest, ...] = ()
+    signatures: tuple[bytes, ...] = ()
     """The statement's signatures, as they came."""
     judgement: Judgement | None = None
     floor: datetime | None = None
@@ -128,7 +128,7 @@ class Trace:
             archive=self.archive,
             target=wish.target,
             statement=None if statement is None else statement.digest,
-            signatures=self.signatures,
+            signatures=tuple(Digest.of(raw) for raw in self.signatures),
             created=None if statement is None else statement.created,
             channel=None if statement is None else statement.channel,
             sequence=None if statement is None else statement.sequence,

@@ -136,8 +136,12 @@ class Area:
             _remove(self._folder, self._name)
         os.close(self._folder)
 
-    def expect_space(self, members: Iterable[Member]) -> None:
+    def expect_space(self, members: Iterable[Member], *, beside: int = 0) -> None:
         """Check, before the first layer is read, that all of them fit.
+
+        Args:
+            members: the layers.
+            beside: bytes of evidence that are kept on the same disk when all went well.
 
         Raises:
             NoSpaceError: they do not.
@@ -148,7 +152,7 @@ class Area:
         except OSError as e:
             raise local_error(e, what="free space cannot be told", where=self._where) from e
         sizes = [member.size for member in members]
-        need = sum(sizes) + len(sizes) * FILE_OVERHEAD + MARGIN_SIZE
+        need = sum(sizes) + len(sizes) * FILE_OVERHEAD + MARGIN_SIZE + beside
         free = status.f_bavail * status.f_frsize
         # A file system that does not count inodes says none.
         inodes = status.f_favail if status.f_files else len(sizes) + 1

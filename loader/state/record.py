@@ -77,6 +77,13 @@ class AttemptedImage:
     """What the runtime did not have before, in its own words: what `prune` may ever remove."""
     read_back: tuple[tuple[str, str], ...] = ()
 
+    def is_known_as(self, wanted: str) -> bool:
+        """Tell whether somebody means this image by a name, a repository, or any of its digests."""
+        repository = self.name.rpartition(":")[0]
+        digests = {str(self.image), *map(str, self.manifests)}
+        digests |= {value for _, value in self.read_back}
+        return wanted in {self.name, repository, self.packed_as, *digests}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:

@@ -80,6 +80,15 @@ def path(text: str) -> Path:
 def declare_bundle(parser: argparse.ArgumentParser) -> None:
     """Add what every verb takes that judges a bundle."""
     parser.add_argument("bundle", type=path, metavar="BUNDLE")
+    declare_policy(parser)
+    parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    parser.add_argument(
+        "--explain", action="store_true", help="show every piece of evidence, and why it counts"
+    )
+
+
+def declare_policy(parser: argparse.ArgumentParser) -> None:
+    """Add what says by which policy something is judged."""
     parser.add_argument("--policy", type=path, metavar="FILE", help="instead of this host's policy")
     parser.add_argument(
         "--var",
@@ -87,8 +96,4 @@ def declare_bundle(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="fill {NAME} in the policy (again for more)",
-    )
-    parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
-    parser.add_argument(
-        "--explain", action="store_true", help="show every piece of evidence, and why it counts"
     )

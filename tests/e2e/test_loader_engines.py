@@ -38,6 +38,7 @@ class Engine(Protocol):
     def environment(self) -> dict[str, str]: ...
     def list(self) -> dict[str, str]: ...
     def run(self, reference: str) -> str: ...
+    def clear(self) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,26 @@ def line(host: FarSide, publisher: Publisher, tmp_path: Path, engine: Engine, ta
     assert engine.list() == second, "the first of the two images is gone again"
     assert other.memory()["loaded"] == []
     assert host.quarantine() == other.quarantine() == []
+    look_again(host, engine)
+
+
+def look_again(host: FarSide, engine: Engine) -> None:
+    """DZ-8: with no archive at hand, what the runtime has now is what was let in; or it is gone."""
+
+    def verify_local() -> Ran:
+        arguments = ("verify-local", "--all", "--json")
+        return host.run(*arguments, isolated=False, environment=engine.environment)
+
+    before = engine.list()
+    ran = verify_local()
+    assert ran.status == 0, ran.err
+    [image] = ran.verdict["images"]
+    assert (image["policy"], image["runtime"]) == ("accepted", "same")
+    assert image["facts"]
+    assert engine.list() == before
+    engine.clear()
+    ran = verify_local()
+    assert (ran.status, ran.verdict["code"]) == (1, "drift.gone")
 
 
 @pytest.mark.engine("docker")
