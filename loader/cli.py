@@ -19,6 +19,7 @@ from loader.verbs import (
     doctor,
     history,
     load,
+    load_archive,
     verify,
     verify_blob,
     verify_bundle,
@@ -95,6 +96,7 @@ class _Verb(Protocol):
 _VERBS: Final[dict[str, _Verb]] = {
     "verify": verify,
     "load": load,
+    "load-archive": load_archive,
     "watch": watch,
     "verify-blob": verify_blob,
     "verify-bundle": verify_bundle,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from loader.errors import AirlockError, UsageError, shown
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from loader.run import Wish
     from loader.runtime.base import Runtime
     from loader.runtime.targets import Target
+    from loader.source import Opening
     from loader.verbs.call import Call
     from loader.verbs.judged import JudgedRun
 
@@ -43,6 +46,13 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(call: Call) -> int:
     """Judge, load, commit; or refuse and change nothing."""
+    from loader.source import BundleFile  # noqa: PLC0415
+
+    return loaded(call, BundleFile.opening)
+
+
+def loaded(call: Call, opening: Callable[[Path], Opening]) -> int:
+    """Load what `opening` makes of the path that was given."""
     from loader.runtime.targets import open_target, parse_target  # noqa: PLC0415
 
     def go(judging: JudgedRun) -> None:
@@ -56,10 +66,9 @@ def run(call: Call) -> int:
         # Behind the fork of the launcher, which needs none of this.
         from loader import pipeline  # noqa: PLC0415
         from loader.progress import progress_on  # noqa: PLC0415
-        from loader.source import BundleFile  # noqa: PLC0415
 
         pipeline.load(
-            BundleFile.opening(call.arguments.bundle),
+            opening(call.arguments.bundle),
             judging.open_host(),
             runtime,
             wish,

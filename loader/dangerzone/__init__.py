@@ -1,0 +1,1 @@
+"""Archives of `dangerzone-image prepare-archive`: read strictly, packed anew, then judged."""
