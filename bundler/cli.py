@@ -12,7 +12,16 @@ import traceback
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
-from bundler.verbs import inspect, pack, policy, promote, resolve, verify, verify_bundle
+from bundler.verbs import (
+    attestation,
+    inspect,
+    pack,
+    policy,
+    promote,
+    resolve,
+    verify,
+    verify_bundle,
+)
 from bundler.verbs.call import PROGRAM, Call, Parser
 from loader.errors import AirlockError
 from loader.interrupts import Interrupts
@@ -41,6 +50,7 @@ _VERBS: Final[dict[str, _Verb]] = {
     "pack": pack,
     "inspect": inspect,
     "verify": verify,
+    "attestation": attestation,
     "policy": policy,
     "resolve": resolve,
     "promote": promote,

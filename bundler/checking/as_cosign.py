@@ -1,4 +1,6 @@
-"""What `cosign verify` prints of each signature, for scripts that read it (cosign v3.1.3).
+"""What cosign prints of what it verified, for scripts that read it (cosign v3.1.3).
+
+`cosign verify` prints one array, `cosign verify-attestation` an envelope on each line.
 
     [{"critical": {"identity": {"docker-reference": ...},
                    "image": {"docker-manifest-digest": "sha256:..."}, "type": ...},
@@ -11,13 +13,15 @@ bundle's statement names a digest and no reference; cosign fills in the one that
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, assert_never
 
 from bundler.checking.verdict import Counted
+from loader.digest import Digest
 from loader.model import strictjson
 from loader.model.cosign import CosignSignature
 from loader.model.entry import LogEntry
+from loader.model.envelope import Envelope
 from loader.model.simplesigning import SimpleSigning
 from loader.model.statement import Statement
 from loader.model.strictjson import JsonObject, JsonValue
@@ -38,6 +42,23 @@ def signatures(counted: Iterable[Counted]) -> list[JsonValue]:
     items = list({one.signed.evidence_digest: one for one in counted}.values())
     items.sort(key=lambda one: one.image.entry.image.digest not in one.subjects)
     return [_signature(one) for one in items]
+
+
+def envelopes(counted: Iterable[Counted]) -> Iterator[JsonObject]:
+    """Yield what `cosign verify-attestation` prints of each attestation: its envelope."""
+    seen: set[Digest] = set()
+    for one in counted:
+        content = getattr(one.evidence, "content", None) or getattr(one.evidence, "envelope", None)
+        if isinstance(content, Envelope) and one.signed.evidence_digest not in seen:
+            seen.add(one.signed.evidence_digest)
+            yield {
+                "payloadType": content.payload_type,
+                "payload": base64.b64encode(content.payload).decode(),
+                "signatures": [
+                    {"keyid": "", "sig": base64.b64encode(raw).decode()}
+                    for raw in content.signatures
+                ],
+            }
 
 
 def _signature(one: Counted) -> JsonObject:

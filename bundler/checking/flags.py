@@ -44,6 +44,15 @@ TYPES: Final = {
 """What `--type` means in cosign (cmd/cosign/cli/options/predicate.go, v3.1.3)."""
 
 
+def declare_type(parser: argparse.ArgumentParser) -> None:
+    """Add of which type an attestation must be."""
+    parser.add_argument(
+        "--type",
+        metavar="TYPE",
+        help=f"attestations of this type, not signatures: {', '.join(TYPES)}, or a URI",
+    )
+
+
 def declare(parser: argparse.ArgumentParser) -> None:
     """Add who must have signed, in cosign's words."""
     who = parser.add_argument_group("who must have signed (the flags of cosign)")
@@ -149,7 +158,20 @@ def policy_lines(options: argparse.Namespace) -> Iterator[str]:
     yield "[[image]]"
     yield from lines({"match": "**", "name": "as-packed", "scope": "index"})
     yield "[[image.require]]"
-    yield from lines({"claim": "signature", **_said(options), **_signed_along(options)})
+    yield from lines({**_claim(options), **_said(options), **_signed_along(options)})
+
+
+def literal_type(word: str) -> str:
+    """Return what a word of cosign's stands for; other words and URIs stand for themselves."""
+    return TYPES.get(word, word)
+
+
+def _claim(options: argparse.Namespace) -> dict[str, Value]:
+    if options.type is None:
+        return {"claim": "signature"}
+    if options.annotations:
+        raise UsageError("annotations are signed along with signatures alone", where="-a")
+    return {"claim": "attestation", "type": literal_type(options.type)}
 
 
 def _signed_along(options: argparse.Namespace) -> dict[str, Value]:

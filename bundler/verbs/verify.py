@@ -14,8 +14,10 @@ from loader.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
+    from bundler.checking.verdict import Verdict
     from bundler.preflight import FarSide
     from bundler.verbs.call import Call
+    from loader.model.strictjson import JsonValue
 
 HELP: Final = "verify an image or a bundle, with the flags of cosign or under a policy"
 DESCRIPTION: Final = (
@@ -45,6 +47,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--require-digest", action="store_true", help="take no image that is named by its tag"
     )
+    flags.declare_type(parser)
     flags.declare(parser)
     declare_registries(parser)
     output = parser.add_argument_group("output")
@@ -63,15 +66,17 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(call: Call) -> int:
     """Collect, judge, and say what was found."""
-    from bundler.checking import as_cosign, as_text  # noqa: PLC0415  (what only a run needs)
+    from bundler.checking import as_text  # noqa: PLC0415  (what only a run needs)
     from bundler.checking.subject import opened  # noqa: PLC0415
-    from bundler.checking.verdict import counted, judged  # noqa: PLC0415
+    from bundler.checking.verdict import judged  # noqa: PLC0415
     from bundler.progress import meter  # noqa: PLC0415
     from bundler.reach import Reach  # noqa: PLC0415
 
     options, now = call.arguments, call.clock()
     as_json = _as_json(options)
-    far_side = _far_side(options)
+    if options.policy is not None and options.type is not None:
+        raise UsageError("a policy says which attestations there must be", where="--type")
+    far_side = far_side_of(options)
     bars = False if options.no_progress or as_json else None
     with (
         meter(sys.stderr, bars=bars) as shown_by,
@@ -85,10 +90,10 @@ def run(call: Call) -> int:
         ) as subject,
     ):
         verdict = judged(subject, far_side, now=now)
-        array = as_cosign.signatures(counted(verdict)) if as_json and not verdict.error else []
+        documents = _documents(verdict, options) if as_json and verdict.error is None else []
     warn(far_side)
     if as_json and verdict.error is None:
-        print(json.dumps(array))
+        print("\n".join(json.dumps(one) for one in documents))
     else:
         stream = sys.stderr if as_json else sys.stdout
         print("\n".join(as_text.lines(verdict, explain=options.explain)), file=stream)
@@ -99,13 +104,23 @@ def run(call: Call) -> int:
     return verdict.exit_status
 
 
+def _documents(verdict: Verdict, options: argparse.Namespace) -> list[JsonValue]:
+    """Return what cosign prints, a document a line: an array of signatures, or envelopes."""
+    from bundler.checking import as_cosign  # noqa: PLC0415
+    from bundler.checking.verdict import counted  # noqa: PLC0415
+
+    if options.type is not None:
+        return list(as_cosign.envelopes(counted(verdict)))
+    return [as_cosign.signatures(counted(verdict))]
+
+
 def _as_json(options: argparse.Namespace) -> bool:
     if options.json and options.output == "text":
         raise UsageError("--json together with --output text")
     return bool(options.json) or options.output == "json"
 
 
-def _far_side(options: argparse.Namespace) -> FarSide:
+def far_side_of(options: argparse.Namespace) -> FarSide:
     """Return what is judged by.
 
     Raises:
@@ -119,6 +134,13 @@ def _far_side(options: argparse.Namespace) -> FarSide:
         if variables:
             raise UsageError("variables fill a policy, and there is none", where="--var")
         return flags.far_side(options)
+    if options.policy.suffix in {".cue", ".rego"}:
+        raise UsageError(
+            "no CUE or Rego here",
+            where="--policy",
+            expected="a policy of ours (docs/policy.md)",
+            hint="conditions on what an attestation says are `predicate = { ... }` there",
+        )
     if flags.are_given(options):
         raise UsageError(
             "a policy says who must have signed; the flags are for verifying without one",
