@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from loader.digest import Digest
 from loader.errors import DiffIdError, DigestError, OciError
+from loader.inflate import DiffIdCheck
 from loader.runtime.base import CHUNK_SIZE
-from loader.runtime.inflate import DiffIdCheck
 
 if TYPE_CHECKING:
     from loader.model.descriptor import Descriptor

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Literal
 
 from loader.errors import DiffIdError
+from loader.inflate import MAGIC_SIZE, Inflater, compression
 from loader.limits import DEFAULT_LIMITS
 from loader.runtime.blobs import read_blob
-from loader.runtime.inflate import MAGIC_SIZE, Inflater, compression
 
 if TYPE_CHECKING:
     from loader.digest import Digest

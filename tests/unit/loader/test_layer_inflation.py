@@ -15,12 +15,12 @@ from backports import zstd
 
 from loader.digest import Digest
 from loader.errors import DiffIdError, DigestError, LimitError
+from loader.inflate import DiffIdCheck, Inflater, compression
 from loader.limits import Limits
 from loader.model.descriptor import Descriptor
 from loader.runtime import inflate
 from loader.runtime.archive import TarStream
 from loader.runtime.expand import SizeGuessError, expand, expanded_size
-from loader.runtime.inflate import DiffIdCheck, Inflater, compression
 from tests.runtime_images import MemoryBlobs, tar_members
 
 RAW = os.urandom(300_000) + bytes(3_000_000) + os.urandom(10)
@@ -126,7 +126,7 @@ def test_pieces_without_data_cost_what_they_are(how: str, monkeypatch: pytest.Mo
 
 
 def test_pieces_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loader.runtime.inflate.MEMBER_COUNT_MAX", 1000)
+    monkeypatch.setattr("loader.inflate.MEMBER_COUNT_MAX", 1000)
     for piece in EMPTY.values():
         inflater = Inflater(Digest("0" * 64), size_max=0)
         collections.deque(inflater.inflate([piece * 1000]), maxlen=0)

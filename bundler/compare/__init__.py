@@ -1,0 +1,1 @@
+"""Two images side by side: `airlock compare`, and two bundles: `airlock diff`."""
