@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from bundler.verbs import (
     attestation,
+    compare,
+    diff,
     inspect,
     pack,
     policy,
@@ -54,6 +56,8 @@ _VERBS: Final[dict[str, _Verb]] = {
     "policy": policy,
     "resolve": resolve,
     "promote": promote,
+    "compare": compare,
+    "diff": diff,
     "verify-bundle": verify_bundle,
 }
 

@@ -20,7 +20,8 @@ from loader.limits import DEFAULT_LIMITS, Limits
 _BLOCK: Final = 512
 _PAX_SIZE_MAX: Final = 64 * 1024
 _NAME: Final = re.compile(
-    r"oci-layout|index\.json|manifest\.json|repositories|blobs/sha256/[0-9a-f]{64}", re.ASCII
+    r"oci-layout|(?:index|dangerzone|manifest)\.json|repositories|blobs/sha256/[0-9a-f]{64}",
+    re.ASCII,
 )
 _FOLDER: Final = re.compile(r"(?:\.|blobs|blobs/sha256)?/?", re.ASCII)
 _OCTAL: Final = re.compile(rb" *([0-7]+)[ \0]*")

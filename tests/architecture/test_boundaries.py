@@ -14,8 +14,8 @@ from tests.architecture import tree
 
 # What the connected side shares with the loader: everything up to the verdict, nothing behind it.
 SHARED = {
-    "archive", "digest", "errors", "evidence", "graph", "interrupts", "judge", "limits", "model",
-    "policy", "source", "supplement", "trust", "verify", "version", "witness",
+    "archive", "digest", "errors", "evidence", "graph", "inflate", "interrupts", "judge", "limits",
+    "model", "policy", "source", "supplement", "trust", "verify", "version", "witness",
 }  # fmt: skip
 # One module or folder each knows these, and answers for what they return.
 ONE_DOOR = {

@@ -168,15 +168,18 @@ def image(
     annotations: Mapping[str, str] | None = None,
     created: str = CREATED,
     docker: bool = False,
+    lines: Sequence[str] = (),
     tag: str | None = None,
 ) -> Image:
-    """An image of these layers."""
+    """An image of these layers; ``lines`` are what the history says made each."""
     config: Json = {
         "created": created,
         **_platform(platform),
         "config": {"Entrypoint": list(entrypoint), "Labels": dict(labels or {})},
         "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
-        "history": [{"created": created, "created_by": "fake"} for _ in layers],
+        "history": [
+            {"created": created, "created_by": line} for line in (lines or ["fake"] * len(layers))
+        ],
     }
     manifest: Json = {
         "schemaVersion": 2,

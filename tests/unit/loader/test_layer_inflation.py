@@ -13,12 +13,12 @@ from collections.abc import Iterator
 import pytest
 from backports import zstd
 
+from loader import inflate
 from loader.digest import Digest
 from loader.errors import DiffIdError, DigestError, LimitError
 from loader.inflate import DiffIdCheck, Inflater, compression
 from loader.limits import Limits
 from loader.model.descriptor import Descriptor
-from loader.runtime import inflate
 from loader.runtime.archive import TarStream
 from loader.runtime.expand import SizeGuessError, expand, expanded_size
 from tests.runtime_images import MemoryBlobs, tar_members

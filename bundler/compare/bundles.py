@@ -1,0 +1,188 @@
+"""What is new in a bundle: images, tags that moved, who signed, evidence that came and went.
+
+Nothing is verified here: this is what two bundles say of themselves. Who signed is read from the
+certificates and keys that evidence names; whether it holds is the judge's to say.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bundler.compare.signers import signer_of
+from loader.archive.metadata import MetadataStore
+from loader.archive.reader import ArchiveReader
+from loader.errors import AirlockError
+from loader.evidence import Broken, Unsigned, evidence_of, kind_of
+from loader.graph import read_graph
+from loader.limits import DEFAULT_LIMITS
+from loader.model.bundle import BlobSource, BundleStatement, ImageEntry
+from loader.model.fields import format_instant
+from loader.model.strictjson import JsonObject
+from loader.source import BundleFile
+
+SCHEMA: Final = "airlock-diff/1"
+_SCRATCH: Final = Path("/var/tmp")  # noqa: S108 - for a nameless file that nobody else can open
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSaid:
+    """What a bundle says of one name."""
+
+    digest: str
+    platforms: frozenset[str]
+    evidence: Mapping[str, int]
+    """Pieces by what they are."""
+    signers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleSaid:
+    """What a bundle says of itself."""
+
+    name: str
+    digest: str
+    channel: str
+    created: str
+    images: Mapping[str, ImageSaid]
+    trust: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One thing that is not as it was."""
+
+    subject: str
+    what: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        if not self.old or not self.new:
+            return f"{self.subject}: {self.what} {'came' if self.new else 'went'}: " + (
+                self.new or self.old
+            )
+        return f"{self.subject}: {self.what}: {self.old} → {self.new}"
+
+
+def read_bundle(path: Path) -> BundleSaid:
+    """Read what a bundle says of itself, without its layers.
+
+    Raises:
+        RefusedError: it is not a bundle, or malformed.
+        InputError: it cannot be read.
+    """
+    with BundleFile.open(path) as source, MetadataStore(_SCRATCH) as blobs:
+        reader = ArchiveReader(source)
+        statement = BundleStatement.parse(reader.read_statement().raw)
+        reader.read_metadata(statement, blobs)
+        images = {entry.reference.tagged: _image(entry, blobs) for entry in statement.images}
+    place = f"{statement.channel} {statement.sequence}" if statement.channel else ""
+    return BundleSaid(
+        name=str(path),
+        digest=str(statement.digest),
+        channel=place,
+        created=format_instant(statement.created),
+        images=images,
+        trust=frozenset(
+            f"{entry.kind} {entry.anchor} {blob.digest.short}"
+            for entry in statement.trust
+            for blob in entry.blobs
+        ),
+    )
+
+
+def changes(old: BundleSaid, new: BundleSaid) -> tuple[Change, ...]:
+    """Return what changed from one bundle to the other, image by image."""
+    found = [
+        Change(subject="bundle", what="channel", old=old.channel, new=new.channel)
+        for _ in range(old.channel != new.channel)
+    ]
+    for name in sorted(old.images.keys() | new.images.keys()):
+        found += _image_changes(name, old.images.get(name), new.images.get(name))
+    found += [
+        Change(subject="bundle", what="trust", old=one if went else "", new="" if went else one)
+        for went, gone in ((True, old.trust - new.trust), (False, new.trust - old.trust))
+        for one in sorted(gone)
+    ]
+    return tuple(found)
+
+
+def as_text(old: BundleSaid, new: BundleSaid) -> Iterator[str]:
+    """Yield the lines that a person reads."""
+    for label, one in (("old", old), ("new", new)):
+        place = f", {one.channel}" if one.channel else ""
+        yield f"{label}       {one.name}: {one.digest.partition(':')[2][:12]}, {one.created}{place}"
+    found = changes(old, new)
+    for change in found:
+        yield f"  {change}"
+    yield f"changes   {len(found) or 'none'} (NOT VERIFIED: this is what they say of themselves)"
+
+
+def as_json(old: BundleSaid, new: BundleSaid) -> JsonObject:
+    """Return the document of schema `airlock-diff/1`."""
+    return {
+        "schema": SCHEMA,
+        "verified": False,
+        "old": {"path": old.name, "digest": old.digest},
+        "new": {"path": new.name, "digest": new.digest},
+        "changes": [
+            {"subject": one.subject, "what": one.what, "old": one.old, "new": one.new}
+            for one in changes(old, new)
+        ],
+    }
+
+
+def _image_changes(name: str, old: ImageSaid | None, new: ImageSaid | None) -> Iterator[Change]:
+    if old is None or new is None:
+        yield Change(
+            subject=name,
+            what="image",
+            old="" if old is None else old.digest,
+            new="" if new is None else new.digest,
+        )
+        return
+    if old.digest != new.digest:
+        yield Change(subject=name, what="points to", old=old.digest, new=new.digest)
+    yield from _came_and_went(name, "platform", old.platforms, new.platforms)
+    yield from _came_and_went(name, "signer", old.signers, new.signers)
+    for kind in sorted(old.evidence.keys() | new.evidence.keys()):
+        before, after = old.evidence.get(kind, 0), new.evidence.get(kind, 0)
+        if before != after:
+            yield Change(subject=name, what=f"evidence, {kind}", old=str(before), new=str(after))
+
+
+def _came_and_went(
+    name: str, what: str, old: frozenset[str], new: frozenset[str]
+) -> Iterator[Change]:
+    for one in sorted(old - new):
+        yield Change(subject=name, what=what, old=one, new="")
+    for one in sorted(new - old):
+        yield Change(subject=name, what=what, old="", new=one)
+
+
+def _image(entry: ImageEntry, blobs: BlobSource) -> ImageSaid:
+    graph = read_graph(entry, blobs)
+    kinds: Counter[str] = Counter()
+    signers: set[str] = set()
+    for found in evidence_of(entry, graph, blobs, limits=DEFAULT_LIMITS):
+        match found.evidence:
+            case Unsigned():
+                kinds[f"unsigned {found.evidence.what}"] += 1
+            case Broken():
+                kinds["unreadable"] += 1
+            case signed:
+                kinds[kind_of(signed, limits=DEFAULT_LIMITS).words] += 1
+                try:
+                    signers.add(signer_of(signed))
+                except AirlockError:
+                    signers.add("somebody unreadable")
+    return ImageSaid(
+        digest=str(entry.image.digest),
+        platforms=frozenset(str(kept.platform) for kept in entry.platforms),
+        evidence=dict(kinds),
+        signers=frozenset(signers),
+    )

@@ -1,0 +1,102 @@
+"""What came of a comparison: a verdict for each platform, and the first difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from bundler.compare.files import Level
+from bundler.compare.ladder import Difference, PlatformVerdict, worst
+from bundler.compare.side import Side
+from loader.model.strictjson import JsonObject
+
+SCHEMA: Final = "airlock-compare/1"
+_STATUS: Final[dict[Level, int]] = {
+    "identical": 0,
+    "same-content": 3,
+    "same-files": 3,
+    "different": 1,
+}
+_WORDS: Final[dict[Level, str]] = {
+    "identical": "identical",
+    "same-content": "same content in other bytes",
+    "same-files": "same files but for order and times",
+    "different": "different",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """Two images, compared."""
+
+    a: Side
+    b: Side
+    verdicts: tuple[PlatformVerdict, ...]
+
+    @property
+    def level(self) -> Level:
+        """The lowest rung of all platforms."""
+        return worst(self.verdicts)
+
+    @property
+    def exit_status(self) -> int:
+        """0 identical, 3 the same content or files, 1 different (docs/errors.md)."""
+        return _STATUS[self.level]
+
+    def as_text(self, *, explain: bool) -> Iterator[str]:
+        """Yield the lines that a person reads; all differences where they are to be explained."""
+        for label, side in (("a", self.a), ("b", self.b)):
+            yield f"{label}         {side.name}" + (f" {side.digest}" if side.digest else "")
+        for verdict in self.verdicts:
+            yield f"{verdict.platform}: {_WORDS[verdict.level]}"
+            if explain:
+                for one in verdict.differences:
+                    yield from _lines(one)
+                if verdict.more:
+                    yield f"  and {verdict.more} more"
+            elif verdict.first is not None:
+                yield from _lines(verdict.first)
+                left = len(verdict.differences) + verdict.more - 1
+                if left:
+                    yield f"  and {left} more: --explain lists them"
+        yield f"verdict   {_WORDS[self.level]}"
+
+    def as_json(self) -> JsonObject:
+        """Return the document of schema `airlock-compare/1`."""
+        return {
+            "schema": SCHEMA,
+            "a": {"name": self.a.name, "digest": _text(self.a)},
+            "b": {"name": self.b.name, "digest": _text(self.b)},
+            "verdict": self.level,
+            "platforms": [
+                {
+                    "platform": verdict.platform,
+                    "verdict": verdict.level,
+                    "first": None if verdict.first is None else _plain(verdict.first),
+                    "differences": [_plain(one) for one in verdict.differences],
+                    "more": verdict.more,
+                }
+                for verdict in self.verdicts
+            ],
+        }
+
+
+def _lines(one: Difference) -> Iterator[str]:
+    yield f"  {one}"
+    if one.cause:
+        yield f"    likely: {one.cause}"
+
+
+def _plain(one: Difference) -> JsonObject:
+    return {
+        "level": one.level,
+        "path": list(one.path),
+        "a": one.a,
+        "b": one.b,
+        "cause": one.cause,
+    }
+
+
+def _text(side: Side) -> str | None:
+    return None if side.digest is None else str(side.digest)
