@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from loader.errors import FormatError
 from loader.limits import DEFAULT_LIMITS
+from loader.model.provenance import read_provenance
 from loader.model.statement import Statement
 
 if TYPE_CHECKING:
     from loader.limits import Limits
+    from loader.model.provenance import Provenance
     from loader.model.strictjson import JsonValue
     from loader.verify.facts import Signed
     from loader.witness import Verified
@@ -29,6 +31,7 @@ class Contents:
         self._limits = limits
         self._statement: Statement | None = None
         self._parts: dict[frozenset[str], JsonValue | FormatError] = {}
+        self._provenance: Provenance | FormatError | None = None
 
     def of(self, verified: Verified[Signed]) -> None:
         """Take what a verified piece says; it says the same under whatever anchor it verified."""
@@ -53,6 +56,23 @@ class Contents:
         if isinstance(found, FormatError):
             raise found
         return found
+
+    def provenance(self) -> Provenance:
+        """Return the predicate as provenance.
+
+        Raises:
+            FormatError: it is none that is known, or too large for one.
+        """
+        if self._provenance is None:
+            try:
+                predicate = self._read(None, self._limits.document_size_max)
+                kind = "" if self._statement is None else self._statement.predicate_type
+                self._provenance = read_provenance(predicate, kind)
+            except FormatError as e:
+                self._provenance = e
+        if isinstance(self._provenance, FormatError):
+            raise self._provenance
+        return self._provenance
 
     def _read(self, keep: frozenset[str] | None, size_max: int) -> JsonValue:
         if self._statement is None:

@@ -36,6 +36,7 @@ from loader.policy.agreement import agrees, disagreement, provided_for, settled
 from loader.policy.claims.attestation import AttestationClaim
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.content_trust import ContentTrustClaim
+from loader.policy.claims.provenance import ProvenanceClaim
 from loader.policy.claims.signature import SignatureClaim
 from loader.policy.facts import (
     STAGES,
@@ -138,7 +139,7 @@ def claims_of_image(facts: ImageFacts, bundle: BundleClaims) -> tuple[ClaimResul
                     results.append(result)
                 else:  # nobody judged it: that must not look like a requirement that was met
                     results.append(_result(requirement, (), (_Target(words="", digests=None),)))
-            case SignatureClaim() | AttestationClaim():
+            case SignatureClaim() | ProvenanceClaim() | AttestationClaim():
                 items = _items(facts.considered, position)
                 position += 1
                 if "log-index" in facts.policy.rollback:
@@ -323,7 +324,7 @@ def _mend(requirement: Requirement) -> str:
             return "pack it again: `airlock pack` brings content trust for what the policy asks for"
         case BundleSignatureClaim():
             return "sign the bundle when it is packed: `airlock pack --sign-key`"
-        case AttestationClaim():
+        case ProvenanceClaim() | AttestationClaim():
             return "pack the image again once it is attested; `airlock inspect` lists what there is"
         case _:
             assert_never(requirement)

@@ -14,13 +14,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
+from loader.errors import ContentsError, LimitError
 from loader.trust.memory import Learned
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from loader.digest import Digest
-    from loader.errors import AirlockError
+    from loader.errors import AirlockError, FormatError
     from loader.graph import ImageGraph
     from loader.model.bundle import BundleStatement, ImageEntry, Store, TrustKind
     from loader.model.reference import Reference
@@ -112,7 +113,7 @@ class SignedName:
 
     repository: str
     tag: str
-    how: Literal["docker-reference", "subject-name", "content-trust"]
+    how: Literal["docker-reference", "subject-name", "source-tag", "content-trust"]
     who: str
     distinct: str
     """`Who.distinct`: what a threshold counts."""
@@ -151,11 +152,27 @@ class Meaning:
     """Variables that it gives to other claims, with their values (`variables.OF_EVIDENCE`)."""
     assumes: frozenset[tuple[str, str]] = frozenset()
     """Variables that other evidence must give, with the values that this piece has for them."""
-    names: tuple[tuple[str, str], ...] = ()
-    """Further names, as (repository or "", tag or ""), that it gives to the image."""
+    tags: tuple[str, ...] = ()
+    """Tags that it gives to the image under the repository that its statement names."""
     problem: Problem | None = None
-    stage: Literal["condition", "contents"] = "contents"
+    stage: Literal["limit", "condition", "contents"] = "contents"
     """Which check `problem` is about."""
+
+    @classmethod
+    def unreadable(cls, error: FormatError, subjects: frozenset[Digest]) -> Meaning:
+        """Return what evidence is worth that verifies and whose contents nobody can read."""
+        return cls(
+            subjects=subjects,
+            problem=Problem(
+                code=ContentsError.code,
+                message=f"what it says cannot be understood: {error.message}",
+                where=error.where,
+                expected=error.expected,
+                found=" ".join(filter(None, (error.where, error.found))),
+                hint=error.hint,
+            ),
+            stage="limit" if isinstance(error, LimitError) else "contents",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +251,7 @@ class VouchedName:
         "bundle-signature",
         "docker-reference",
         "subject-name",
+        "source-tag",
         "content-trust",
         "as-packed",
         "nobody",

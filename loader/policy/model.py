@@ -13,6 +13,7 @@ from loader.digest import Digest
 from loader.errors import PolicyFileError, shown
 from loader.limits import DEFAULT_LIMITS
 from loader.policy import reading, toml
+from loader.policy.builders import BUILDER_KEYS, read_builders
 from loader.policy.channels import BUNDLE_KEYS, read_channels
 from loader.policy.claims.content_trust import ContentTrustClaim
 from loader.policy.keys import Key, Listing, Named, Record, Text, Whole, names_of
@@ -67,6 +68,11 @@ POLICY_KEYS: Final = (
         name="anchor",
         form=Named(of=Record(keys=ANCHOR_KEYS)),
         words="keys and trusted roots by name",
+    ),
+    Key(
+        name="builder",
+        form=Listing(of=Record(keys=BUILDER_KEYS)),
+        words="builders that are trusted up to a level, beyond those that are known",
     ),
     Key(name="bundle", form=Record(keys=BUNDLE_KEYS), words="which bundles are taken"),
     Key(name="time", form=Record(keys=TIME_KEYS), words="what is made of clocks"),
@@ -138,7 +144,8 @@ class Policy:
         anchors = read_anchors(table.table("anchor")) if table.has("anchor") else ()
         anchor_rules = read_anchor_rules(table.table("anchor")) if table.has("anchor") else ()
         filling = Filling(variables)
-        rules = reading.read_rules(table, filling)
+        builders = read_builders(table) if table.has("builder") else ()
+        rules = reading.read_rules(table, filling, builders)
         for name in sorted(variables.keys() - filling.used):
             raise PolicyFileError("no rule uses this variable", found=f"--var {name}")
         uses = _uses_of(rules)

@@ -21,6 +21,7 @@ from loader.errors import UnvouchedNameError, shown
 from loader.model.reference import canonical
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.content_trust import ContentTrustClaim
+from loader.policy.claims.provenance import ProvenanceClaim
 from loader.policy.claims.signature import SignatureClaim
 from loader.policy.facts import Problem, SignedName, VouchedName
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from loader.policy.facts import BundleClaims, ImageFacts
 
 _SAID_MAX: Final = 8
-_VOUCHING: Final = (SignatureClaim, ContentTrustClaim)
+_VOUCHING: Final = (SignatureClaim, ProvenanceClaim, ContentTrustClaim)
 """Claims whose speakers may name an image. One who may say what a scan found may not."""
 
 

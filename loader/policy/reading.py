@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal, assert_never, get_args
 
 from loader.errors import PolicyFileError
-from loader.policy.claims import attestation, bundle_signature, content_trust, signature
+from loader.policy.claims import (
+    attestation,
+    bundle_signature,
+    content_trust,
+    provenance,
+    signature,
+)
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.keys import Key, Listing, Record, Text, names_of
 from loader.policy.patterns import Glob
@@ -13,6 +19,7 @@ from loader.policy.reading_speakers import SPEAKER_KEYS, read_said
 from loader.policy.rules import ImageRule
 
 if TYPE_CHECKING:
+    from loader.policy.builders import ListedBuilder
     from loader.policy.rules import NameRule, Requirement, RollbackRule, TagRule
     from loader.policy.speakers import Scope
     from loader.policy.toml import Table
@@ -30,9 +37,9 @@ _ROLLBACKS: Final[dict[str, RollbackRule]] = {
 }
 _TAGS: Final[dict[str, TagRule]] = {"ours-only": "ours-only", "any": "any"}
 
-Claim = Literal["signature", "bundle-signature", "attestation", "content-trust"]
+Claim = Literal["signature", "bundle-signature", "provenance", "attestation", "content-trust"]
 _CLAIMS: Final[dict[str, Claim]] = {name: name for name in get_args(Claim)}
-LATER_CLAIMS: Final = frozenset({"provenance", "sbom", "vulnerabilities", "tuf-target"})
+LATER_CLAIMS: Final = frozenset({"sbom", "vulnerabilities", "tuf-target"})
 """Claims that are known by name and that this version does not judge yet."""
 LATER_TABLES: Final = {
     "exception": "this version does not judge [[exception]] yet",
@@ -53,6 +60,7 @@ _SCOPE_KEY: Final = Key(
 CLAIM_KEYS: Final[dict[Claim, tuple[Key, ...]]] = {
     "signature": (_CLAIM_KEY, *SPEAKER_KEYS, _SCOPE_KEY, *signature.KEYS),
     "bundle-signature": (_CLAIM_KEY, *SPEAKER_KEYS, *bundle_signature.KEYS),
+    "provenance": (_CLAIM_KEY, *SPEAKER_KEYS, _SCOPE_KEY, *provenance.KEYS),
     "attestation": (_CLAIM_KEY, *SPEAKER_KEYS, _SCOPE_KEY, *attestation.KEYS),
     "content-trust": (_CLAIM_KEY, *content_trust.KEYS),
 }
@@ -89,20 +97,25 @@ IMAGE_KEYS: Final = (
 """The keys of an `[[image]]` block."""
 
 
-def read_rules(table: Table, filling: Filling) -> tuple[ImageRule, ...]:
+def read_rules(
+    table: Table, filling: Filling, builders: tuple[ListedBuilder, ...]
+) -> tuple[ImageRule, ...]:
     """Return the `[[image]]` blocks, of which there must be one.
 
     Args:
         table: the policy.
         filling: the variables of this run.
+        builders: those that the policy trusts beyond what is known of them.
 
     Raises:
         PolicyFileError: an unknown key, a value of another type, or what cannot mean anything.
     """
-    return tuple(_rule(item, filling) for item in table.each("image", count_max=RULE_COUNT_MAX))
+    return tuple(
+        _rule(item, filling, builders) for item in table.each("image", count_max=RULE_COUNT_MAX)
+    )
 
 
-def _rule(table: Table, filling: Filling) -> ImageRule:
+def _rule(table: Table, filling: Filling, builders: tuple[ListedBuilder, ...]) -> ImageRule:
     table.only(names_of(IMAGE_KEYS))
     scope: Scope = table.word("scope", _SCOPES) if table.has("scope") else "either"
     rule = ImageRule(
@@ -112,7 +125,7 @@ def _rule(table: Table, filling: Filling) -> ImageRule:
         rollback=table.word("rollback", _ROLLBACKS) if table.has("rollback") else None,
         tags=table.word("tags", _TAGS) if table.has("tags") else None,
         require=tuple(
-            _requirement(item.mapped(filling.requirement), scope=scope)
+            _requirement(item.mapped(filling.requirement), scope=scope, builders=builders)
             for item in table.each("require", count_max=REQUIREMENT_COUNT_MAX)
         )
         if table.has("require")
@@ -128,7 +141,7 @@ def _rule(table: Table, filling: Filling) -> ImageRule:
     return rule
 
 
-def _requirement(table: Table, *, scope: Scope) -> Requirement:
+def _requirement(table: Table, *, scope: Scope, builders: tuple[ListedBuilder, ...]) -> Requirement:
     """Return one `[[image.require]]`.
 
     Raises:
@@ -150,6 +163,8 @@ def _requirement(table: Table, *, scope: Scope) -> Requirement:
             return signature.read(table, said=read_said(table), scope=scope)
         case "bundle-signature":
             return BundleSignatureClaim(said=read_said(table))
+        case "provenance":
+            return provenance.read(table, said=read_said(table), scope=scope, builders=builders)
         case "attestation":
             return attestation.read(table, said=read_said(table), scope=scope)
         case "content-trust":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from loader.policy.claims.attestation import AttestationClaim
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.content_trust import ContentTrustClaim
+from loader.policy.claims.provenance import ProvenanceClaim
 from loader.policy.claims.signature import SignatureClaim
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ RollbackRule = Literal["time", "log-index", "none"]
 TagRule = Literal["ours-only", "any"]
 ClockRule = Literal["warn", "strict"]
 
-EvidenceClaim: TypeAlias = SignatureClaim | AttestationClaim
+EvidenceClaim: TypeAlias = SignatureClaim | ProvenanceClaim | AttestationClaim
 """Claims on evidence about an image: each piece is weighed by itself (`weigh.py`)."""
 AnchorClaim: TypeAlias = ContentTrustClaim
 """Claims that carried trust material makes, which chained to an anchor: the anchor is who."""

@@ -22,9 +22,10 @@ from loader.errors import (
 from loader.model.reference import read_signed_name
 from loader.model.simplesigning import SimpleSigning
 from loader.model.statement import Statement
-from loader.policy.claims import attestation, signature
+from loader.policy.claims import attestation, provenance, signature
 from loader.policy.claims.attestation import AttestationClaim
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
+from loader.policy.claims.provenance import ProvenanceClaim
 from loader.policy.claims.signature import SignatureClaim
 from loader.policy.facts import STAGES, LogPosition, Meaning, Problem, SignedName, Weighed, Who
 from loader.policy.speakers import (
@@ -106,7 +107,7 @@ def wants(claim: EvidenceClaim, kind: Kind) -> bool:
     match claim:
         case SignatureClaim():
             return kind.is_signature
-        case AttestationClaim():
+        case AttestationClaim() | ProvenanceClaim():
             return claim.type.matches(kind.predicate_type)
         case _:
             assert_never(claim)
@@ -153,7 +154,7 @@ def _under(
         found,
         provides=meaning.provides,
         assumes=meaning.assumes,
-        names=_names(signed, meaning.subjects, who_of(signed)),
+        names=_names(signed, meaning.subjects, who_of(signed), tags=meaning.tags),
     )
 
 
@@ -316,11 +317,17 @@ def _means(
             if contents is None:
                 return Meaning(subjects=subjects)
             return attestation.means(claim, subjects, contents)
+        case ProvenanceClaim():
+            if contents is None:
+                return Meaning(subjects=subjects)
+            return provenance.means(claim, signed, subjects, contents)
         case _:
             assert_never(claim)
 
 
-def _names(signed: Signed, subjects: frozenset[Digest], who: Who) -> tuple[SignedName, ...]:
+def _names(
+    signed: Signed, subjects: frozenset[Digest], who: Who, *, tags: tuple[str, ...]
+) -> tuple[SignedName, ...]:
     found: list[SignedName] = []
     match signed.payload:
         case SimpleSigning(docker_reference=text):
@@ -339,17 +346,19 @@ def _names(signed: Signed, subjects: frozenset[Digest], who: Who) -> tuple[Signe
         case Statement(subjects=listed):
             for subject in listed:
                 name = read_signed_name(subject.name)
-                if name is not None and subject.digest in subjects:
-                    found.append(
-                        SignedName(
-                            repository=name[0],
-                            tag=name[1],
-                            how="subject-name",
-                            who=who.words,
-                            distinct=who.distinct,
-                            subjects=frozenset({subject.digest}),
-                        )
-                    )
+                if name is None or subject.digest not in subjects:
+                    continue
+                told = SignedName(
+                    repository=name[0],
+                    tag=name[1],
+                    how="subject-name",
+                    who=who.words,
+                    distinct=who.distinct,
+                    subjects=frozenset({subject.digest}),
+                )
+                found.append(told)
+                if not told.tag:
+                    found += [replace(told, tag=tag, how="source-tag") for tag in tags]
         case _:
             pass
     return tuple(found)

@@ -210,7 +210,7 @@ def means(claim: AttestationClaim, subjects: frozenset[Digest], contents: Conten
     try:
         predicate = contents.part(claim.keep)
     except FormatError as e:
-        return Meaning(subjects=subjects, problem=Problem.of(e))
+        return Meaning.unreadable(e, subjects)
     assumes: dict[str, str] = {}
     others: list[tuple[str, str, str]] = []
     for one in claim.conditions:
