@@ -20,6 +20,7 @@ from loader.verbs import (
     history,
     load,
     load_archive,
+    state,
     verify,
     verify_blob,
     verify_bundle,
@@ -104,6 +105,7 @@ _VERBS: Final[dict[str, _Verb]] = {
     "history": history,
     "why": why,
     "audit": audit,
+    "state": state,
     "doctor": doctor,
 }
 

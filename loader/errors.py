@@ -74,6 +74,8 @@ class AirlockError(Exception):
     """A refusal or failure that names its code, its place and its remedy."""
 
     code: ClassVar[str] = "internal.error"
+    remedy: ClassVar[str] = ""
+    """What to do, where whoever raises it has nothing better to say."""
 
     def __init__(
         self,
@@ -89,7 +91,7 @@ class AirlockError(Exception):
         self.where = where
         self.expected = expected
         self.found = found
-        self.hint = hint
+        self.hint = hint or self.remedy
 
     @property
     def error_class(self) -> str:
@@ -409,6 +411,7 @@ class StateError(LocalError):
     """The host's own memory is damaged, missing or of a newer version."""
 
     code: ClassVar[str] = "state.damaged"
+    remedy: ClassVar[str] = "airlock-loader state recover says what is wrong and what can be kept"
 
 
 class BusyError(LocalError):
@@ -550,6 +553,13 @@ class MissingRecordError(StateError):
     """The ledger has no record of what is asked for."""
 
     code: ClassVar[str] = "state.no-record"
+    remedy: ClassVar[str] = ""
+
+
+class StateLostError(StateError):
+    """Nothing is left that the host's memory could be recovered from."""
+
+    code: ClassVar[str] = "state.lost"
 
 
 class KeptEvidenceError(StateError):
@@ -574,6 +584,7 @@ class StateVersionError(StateError):
     """A newer loader wrote the host's memory."""
 
     code: ClassVar[str] = "state.version"
+    remedy: ClassVar[str] = ""
 
 
 class StateKeyError(StateError):
@@ -586,6 +597,7 @@ class StatePermissionError(StateError):
     """Somebody else could have written to the host's memory."""
 
     code: ClassVar[str] = "state.permission"
+    remedy: ClassVar[str] = ""
 
 
 class MemoryLimitError(LocalError):

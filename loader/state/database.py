@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -70,7 +70,7 @@ def expect_never_begun(copy: Copy | None, *, where: str) -> None:
         raise StateMissingError(
             "the ledger is gone, and its second copy of the floors is there",
             where=where,
-            hint="do not delete the copy: it is what keeps this host from going back",
+            hint="do not delete the copy: state recover begins a new ledger with its floors",
         )
 
 
@@ -160,17 +160,32 @@ def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
-def begin(db: sqlite3.Connection, attempt: Attempt, signer: Signer) -> None:
-    """Make tables and the first record, all or nothing."""
+def begin(
+    db: sqlite3.Connection,
+    attempt: Attempt,
+    signer: Signer,
+    *,
+    floors: Floors | None = None,
+    files: Mapping[Digest, bytes] | None = None,
+) -> Head:
+    """Make tables and the first record, all or nothing; with floors where it takes over from one.
+
+    Raises:
+        StateError: the record, or trust material, could not be read again.
+    """
+    begun = floors or Floors()
     db.execute("BEGIN IMMEDIATE")
     for statement in schema.STATEMENTS:
         db.execute(statement)
     db.execute(f"PRAGMA application_id={schema.APPLICATION_ID}")
     db.execute(f"PRAGMA user_version={schema.VERSION}")
-    signed_rows.insert(
-        db, attempt, number=0, previous=NO_RECORD, floors=Floors().digest, signer=signer
+    head = signed_rows.insert(
+        db, attempt, number=0, previous=NO_RECORD, floors=begun.digest, signer=signer
     )
+    write_floors(db, Floors(), begun)
+    trust_rows.write(db, Floors(), begun, files or {})
     db.execute("COMMIT")
+    return head
 
 
 def read(db: sqlite3.Connection, *, where: str) -> tuple[Head, Floors]:
@@ -296,7 +311,7 @@ def expect_fit(
             raise StateMissingError(
                 "the second copy of the floors is gone",
                 where=where,
-                hint="without it nobody can tell whether the ledger was put back to an older day",
+                hint="state recover writes it anew; was the ledger put back to an older day?",
             )
         return
     row = db.execute("SELECT hash FROM records WHERE number = ?", (copy.number,)).fetchone()

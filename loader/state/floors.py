@@ -110,6 +110,23 @@ class Floors:
         """Return the floors with what was put where."""
         return replace(self, loaded={**self.loaded, **loaded})
 
+    def joined(self, other: Floors) -> Floors:
+        """Return floors that cover both: each the higher one. For a memory that was damaged."""
+        joined = self
+        for channel in other.channels.items():
+            joined = joined.raised(time=other.time, channel=channel, names={}, logs={})
+        joined = joined.raised(time=other.time, channel=None, names=other.names, logs=other.logs)
+        trust = {
+            key: seen
+            for key, seen in other.trust.items()
+            if key not in self.trust or covers(seen, self.trust[key])
+        }
+        return replace(
+            joined,
+            loaded={**other.loaded, **self.loaded},
+            trust={**self.trust, **trust},
+        )
+
     def covers(self, other: Floors) -> bool:
         """Tell whether no floor here is below the other's."""
         return (

@@ -125,3 +125,36 @@ def test_the_whole_ledger_of_another_user_is_not_read(publisher: Publisher, tmp_
     (host.state / "ledger.sqlite").chmod(0o666)
     for verb in (("history",), ("audit", "verify"), ("why", NAME)):
         assert "error[state.permission]" in host.run(*verb).err
+
+
+def test_a_damaged_memory_has_one_way_out(publisher: Publisher, tmp_path: Path) -> None:
+    """T44: fail closed, explain, keep the floors, write it down."""
+    host = FarSide(publisher.write_host(tmp_path / "host"), tmp_path / "loaded")
+    for number in (1, 2, 3):
+        publisher.bundle(tmp_path / f"{number}.tar.zst", sequence=number, days=number)
+    assert host.load(tmp_path / "2.tar.zst").status == 0
+    (host.state / "ledger.sqlite").write_bytes(b"spilled coffee")
+    ran = host.load(tmp_path / "3.tar.zst")
+    assert (ran.status, ran.verdict["class"]) == (20, "state")
+    assert "state recover" in ran.err
+    looked = host.run("state", "recover")
+    assert looked.status == 20
+    assert "plan     keep the floors of the second copy:" in looked.out
+    assert "channel stable: sequence 2 or higher" in looked.out
+    assert host.run("state", "recover", "--reason", " ").status == 2
+    ran = host.run("state", "recover", "--reason", "spilled coffee")
+    assert ran.status == 0, ran.err
+    assert host.load(tmp_path / "1.tar.zst").status == 16, "what was accepted is still known"
+    assert host.load(tmp_path / "3.tar.zst").status == 0
+    history = host.run("history", "--all").out
+    assert "recover: done" in history
+    assert "reason: spilled coffee" in history
+    assert host.run("audit", "verify").status == 0
+    again = host.run("state", "recover", "--reason", "to be sure")
+    assert again.out.startswith("NOTHING TO RECOVER")
+
+
+def test_a_new_host_has_nothing_to_recover(publisher: Publisher, tmp_path: Path) -> None:
+    host = FarSide(publisher.write_host(tmp_path / "host"), tmp_path / "loaded")
+    assert host.run("state", "recover", "--reason", "why not").status == 0
+    assert not host.state.exists()
