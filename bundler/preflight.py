@@ -120,7 +120,7 @@ class FarSide:
         )
         found = judge(statement, claims, blobs, policy=self.policy, trust=self.trust, now=now).value
         time = Reckoned(clock=now, evidence=found.reference_time)
-        for age in self.trust.ages(self.policy.anchor_rules, time):
+        for age in found.renewal.trust.ages(self.policy.anchor_rules, time):
             if age.problem is not None:
                 raise age.problem
         return found
@@ -135,6 +135,8 @@ class FarSide:
         for anchor in self.trust.anchors:
             if anchor.kind == "notary-root":
                 continue  # what travels is the repository's metadata, not where trust in it begins
+            if anchor.kind == "tuf-root":
+                continue  # what chains to it travels, as `bundler.tuf` captured it
             raw = Path(anchor.origin).read_bytes()
             blob = Descriptor.make(_MEDIA_TYPES[anchor.kind], raw)
             store.put(raw)

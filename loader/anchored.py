@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from loader.limits import Limits
     from loader.model.bundle import BlobSource, ImageEntry, TrustEntry
     from loader.policy.rules import ImageClaim
-    from loader.trust.store import TrustStore
+    from loader.renewal import Renewal
 
 
 def anchored_pieces(
@@ -58,15 +58,17 @@ def anchored_pieces(
 
 
 def note_of(
-    entry: TrustEntry, blobs: BlobSource, carried: Carried, trust: TrustStore, *, limits: Limits
+    entry: TrustEntry, blobs: BlobSource, carried: Carried, renewal: Renewal, *, limits: Limits
 ) -> TrustNote:
     """Compare carried trust material with the pinned one; it is never used by itself."""
+    if entry.kind == "tuf" and entry.anchor in renewal.repositories:
+        return TrustNote(anchor=entry.anchor, kind=entry.kind, holds="chains")
     if entry.kind == "notary":
         holds: Literal["chains", "not-asked-for"] = (
             "chains" if carried.verified(entry) else "not-asked-for"
         )
         return TrustNote(anchor=entry.anchor, kind=entry.kind, holds=holds)
-    anchor = trust.find(entry.anchor)
+    anchor = renewal.trust.find(entry.anchor)
     if anchor is None or anchor.kind != entry.kind:
         return TrustNote(anchor=entry.anchor, kind=entry.kind, holds="not-pinned")
     same = [blob.digest for blob in entry.blobs] == [anchor.file_digest]

@@ -278,12 +278,6 @@ class ExpiredError(PolicyError):
     code: ClassVar[str] = "expired.bundle"
 
 
-class TrustExpiredError(ExpiredError):
-    """Trust material had expired already when the bundle's evidence was made."""
-
-    code: ClassVar[str] = "expired.trust"
-
-
 class TrustRootError(RefusedError):
     """A trust root is missing, stale, or not the pinned one."""
 

@@ -47,6 +47,7 @@ from loader.policy.facts import (
 )
 from loader.policy.speakers import KeySpeaker
 from loader.policy.weigh import unreadable, wants, weigh, weigh_statement
+from loader.renewal import Renewal, renew
 from loader.supplement import Supplements
 from loader.trust.memory import NO_MEMORY
 from loader.verify.message import Message
@@ -118,12 +119,7 @@ def judge_statement(
             if isinstance(requirement, BundleSignatureClaim)
         )
     )
-    considered = tuple(
-        _statement_signature(raw, statement, wanted, trust=trust, limits=limits)
-        for raw in signatures
-        if wanted
-    )
-    claims = BundleClaims(results=claims_of_statement(wanted, considered), considered=considered)
+    claims = _claims(statement, signatures, wanted, trust=trust, limits=limits)
     problems = [("", problem) for problem in _statement_problems(statement, now=now, by=by)]
     channel = channel_problem(statement.channel, policy.channels, asked_for=len(wanted))
     if channel is not None:
@@ -141,11 +137,33 @@ def judge_statement(
                 bundle=claims,
                 images=(),
                 trust=(),
-                reference_time=_newest(considered),
+                renewal=Renewal(trust=trust),
+                reference_time=_newest(claims.considered),
                 problems=tuple(problems),
             )
         )
     return claims
+
+
+def _claims(
+    statement: BundleStatement,
+    signatures: tuple[bytes, ...],
+    wanted: tuple[BundleSignatureClaim, ...],
+    *,
+    trust: TrustStore,
+    limits: Limits,
+) -> BundleClaims:
+    considered = tuple(
+        _statement_signature(raw, statement, wanted, trust=trust, limits=limits)
+        for raw in signatures
+        if wanted
+    )
+    return BundleClaims(
+        results=claims_of_statement(wanted, considered),
+        considered=considered,
+        wanted=wanted,
+        signatures=signatures if wanted else (),
+    )
 
 
 def _statement_problems(statement: BundleStatement, *, now: datetime, by: str) -> list[Problem]:
@@ -237,22 +255,31 @@ def judge(
 ) -> Authorized[Judgement]:
     """Judge every image of a bundle by its small members alone.
 
+    First of all, carried trust material takes the place of what the host pins or remembers, where
+    it chains to that: for this bundle, and for nothing else. What was judged by an anchor that
+    changed so is judged again.
+
     Args:
         statement: the bundle statement.
         claims: what `judge_statement` returned for it under the same policy and trust.
         blobs: the small members.
         policy: what this host accepts.
-        trust: the anchors that the policy names.
+        trust: the anchors that the policy names, as this host remembers them.
         now: the host's clock, or its floor where that is later.
-        memory: what this host has seen before of trust material that grows.
+        memory: what this host has seen of trust material that grows; no bundle goes behind it.
         limits: sizes and counts.
 
     Raises:
+        TrustRootError: carried trust material does not chain to what the host has.
         NotaryError: carried trust material that a claim asks for does not hold.
         FormatError: an image is malformed, or the bundle holds too much or too little.
         PolicyError: a requirement is not met; `judgement` is what a report shows.
     """
     blobs = BoundedBlobs(blobs, statement, limits=limits)
+    renewal = renew(trust, statement.trust, blobs, memory, limits=limits)
+    trust = renewal.trust
+    if renewal.renewed:
+        claims = _claims(statement, claims.signatures, claims.wanted, trust=trust, limits=limits)
     graphs = list(read_graphs(statement.images, blobs, limits=limits))
     expect_closed(statement, graphs, blobs, limits=limits)
     carried = Carried(statement, blobs, trust, memory=memory, limits=limits)
@@ -266,15 +293,18 @@ def judge(
         for entry, graph in zip(statement.images, graphs, strict=True)
     ]
     seen = [one for image in images for one in image.considered]
+    newest = (_newest((*claims.considered, *seen)), renewal.signed_at)
+    reference_time = max((at for at in newest if at is not None), default=None)
     return decide(
         statement,
         claims,
         images,
         trust=tuple(
-            note_of(entry, blobs, carried, trust, limits=limits) for entry in statement.trust
+            note_of(entry, blobs, carried, renewal, limits=limits) for entry in statement.trust
         ),
-        learned=carried.learned,
-        reference_time=_newest((*claims.considered, *seen)),
+        renewal=renewal.settled(),
+        learned=renewal.learned.and_more(carried.learned),
+        reference_time=reference_time,
     )
 
 

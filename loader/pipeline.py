@@ -22,6 +22,7 @@ from loader.errors import AirlockError, FormatError, PolicyError, RefusedError
 from loader.judge import judge, judge_statement
 from loader.model.bundle import BundleStatement
 from loader.policy.facts import Judgement
+from loader.renewal import remembered
 from loader.stage.area import Area
 from loader.state.evidence import EvidenceStore
 from loader.state.ledger import Ledger, admit, look
@@ -176,7 +177,8 @@ def _admit(
     allow_downgrade: str | None,
 ) -> Admitted[AdmittedBundle]:
     """Read up to the first layer; judge, and admit."""
-    policy, trust, limits = host.policy, host.trust, host.limits
+    policy, limits = host.policy, host.limits
+    trace.trust = trust = remembered(host.trust, memory)
     trace.floor = floors.time
     time = trace.time(host)
     sealed = reader.read_statement()
@@ -208,7 +210,7 @@ def _admit(
         floors,
         now=host.now,
         clock=policy.clock,
-        ages=host.ages,
+        ages=lambda at: trace.ages(host, at),
         allow_downgrade=allow_downgrade,
     )
     trace.admission = admitted.value.admission

@@ -103,8 +103,11 @@ def _judged(judgement: Judgement, outcome: Outcome, *, explain: bool) -> Iterato
     receipts = {receipt.reference.tagged: receipt for receipt in outcome.trace.receipts}
     for image in judgement.images:
         yield from _image(image, outcome, receipts, explain=explain)
+    for name, repository in judgement.renewal.repositories.items():
+        roles = ", ".join(f"{r.name} {r.version}" for r in repository.roles.values())
+        yield f"  trust    {name}: renewed by this bundle, TUF {roles}"
     for note in judgement.trust:
-        if note.holds == "differs" or explain:
+        if note.holds == "differs" or (explain and note.holds != "chains"):
             yield f"  carried trust material {note.anchor}: {note.holds} (never used by itself)"
 
 
@@ -132,7 +135,7 @@ def _times(trace: Trace, host: Host) -> Iterator[str]:
     """Yield what time was taken for now, and how old that makes each anchor."""
     time = trace.time(host)
     yield f"  time       {format_instant(time.at)}, {time.words}"
-    for age in host.ages(time):
+    for age in trace.ages(host, time):
         yield f"  anchor     {age.name}: {age.words}"
 
 
@@ -231,7 +234,9 @@ def _document(outcome: Outcome) -> JsonObject:
         if host is None
         else [
             {"name": a.name, "kind": a.kind, "fingerprint": a.fingerprint, **_age_plain(age)}
-            for a, age in zip(host.trust.anchors, host.ages(trace.time(host)), strict=True)
+            for a, age in zip(
+                trace.anchors(host).anchors, trace.ages(host, trace.time(host)), strict=True
+            )
         ],
         "statement": None
         if statement is None
@@ -254,6 +259,26 @@ def _document(outcome: Outcome) -> JsonObject:
         "trust": []
         if judgement is None
         else [{"anchor": n.anchor, "kind": n.kind, "holds": n.holds} for n in judgement.trust],
+        "repositories": []
+        if judgement is None
+        else [
+            {
+                "anchor": name,
+                "root": repository.root_version,
+                "signed": None
+                if repository.signed_at is None
+                else format_instant(repository.signed_at),
+                "roles": [
+                    {
+                        "name": role.name,
+                        "version": role.version,
+                        "expires": format_instant(role.expires),
+                    }
+                    for role in repository.roles.values()
+                ],
+            }
+            for name, repository in judgement.renewal.repositories.items()
+        ],
         "target": None if outcome.wish is None else outcome.wish.target,
         "repeat": admission is not None and admission.repeat,
         "downgrade": None

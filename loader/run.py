@@ -55,10 +55,6 @@ class Host:
     signer: Signer | None = None
     """Who signs records; None takes the key in the state folder."""
 
-    def ages(self, time: Reckoned) -> tuple[AnchorAge, ...]:
-        """Return how old every anchor is at a time."""
-        return self.trust.ages(self.policy.anchor_rules, time)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
@@ -84,6 +80,8 @@ class Trace:
     statement: BundleStatement | None = None
     signatures: tuple[bytes, ...] = ()
     """The statement's signatures, as they came."""
+    trust: TrustStore | None = None
+    """The anchors as this host remembers them, before anything of the bundle renewed them."""
     judgement: Judgement | None = None
     floor: datetime | None = None
     """The newest verified time that this host ever saw before."""
@@ -96,6 +94,16 @@ class Trace:
         """Return what time it is, by what is known so far."""
         evidence = None if self.judgement is None else self.judgement.reference_time
         return Reckoned(clock=host.now, floor=self.floor, evidence=evidence)
+
+    def anchors(self, host: Host) -> TrustStore:
+        """Return the anchors that judged, or would have."""
+        if self.judgement is not None:
+            return self.judgement.renewal.trust
+        return self.trust or host.trust
+
+    def ages(self, host: Host, time: Reckoned) -> tuple[AnchorAge, ...]:
+        """Return how old each of them is at a time."""
+        return self.anchors(host).ages(host.policy.anchor_rules, time)
 
     def attempt(self, host: Host, wish: Wish, outcome: Outcome) -> Attempt:
         """Return the ledger's record of what is known so far."""
@@ -133,7 +141,9 @@ class Trace:
             channel=None if statement is None else statement.channel,
             sequence=None if statement is None else statement.sequence,
             policy=host.policy.digest,
-            anchors=tuple((anchor.name, anchor.file_digest) for anchor in host.trust.anchors),
+            anchors=tuple(
+                (anchor.name, anchor.file_digest) for anchor in self.anchors(host).anchors
+            ),
             time=None if judgement is None else judgement.reference_time,
             images=tuple(
                 _attempted(image, receipts.get(image.name.reference.tagged)) for image in images

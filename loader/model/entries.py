@@ -30,11 +30,11 @@ Store = Literal[
 
 A `supplement` was in no registry: a proof that the packer asked a log for (model/supplement.py).
 """
-TrustKind = Literal["trusted-root", "key", "notary"]
+TrustKind = Literal["trusted-root", "key", "tuf", "notary"]
 
 _STORES: Final = frozenset(get_args(Store))
 _TRUST_KINDS: Final = frozenset(get_args(TrustKind))
-_REPOSITORIES: Final[frozenset[TrustKind]] = frozenset({"notary"})
+_REPOSITORIES: Final[frozenset[TrustKind]] = frozenset({"tuf", "notary"})
 """Kinds that are many files, each with the name that its repository gives it."""
 ANCHOR_LENGTH_MAX: Final = 128
 FILE_NAME_LENGTH_MAX: Final = 264
@@ -110,7 +110,8 @@ class TrustEntry:
     kind: TrustKind
     blobs: tuple[Descriptor, ...]
     repository: str = ""
-    """What a repository's metadata is about: Notary's globally unique name. Empty for a file."""
+    """What a repository's metadata is about: Notary's globally unique name, for TUF the anchor's
+    label again. Empty for a file."""
     names: tuple[str, ...] = ()
     """What each blob is called there: `3.root.json`. Nothing is ever written under these names."""
 

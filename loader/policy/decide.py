@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from loader.policy.facts import Considered, ImageFacts, Piece, TrustNote, Weighed
     from loader.policy.rules import Requirement
     from loader.policy.speakers import Scope
+    from loader.renewal import Renewal
     from loader.trust.memory import Learned
 
 ORDER: Final[tuple[type[PolicyError], ...]] = (
@@ -367,10 +368,20 @@ def decide(
     images: Sequence[ImageJudgement],
     *,
     trust: tuple[TrustNote, ...],
+    renewal: Renewal,
     reference_time: datetime | None,
     learned: Learned = NOTHING_LEARNED,
 ) -> Authorized[Judgement]:
     """Allow the bundle if every requirement on every image is met and every name vouched for.
+
+    Args:
+        statement: the bundle statement.
+        bundle: what was found out about its signatures.
+        images: what was found out about each image.
+        trust: carried trust material beside the host's.
+        renewal: the anchors that it was judged by.
+        learned: what the host may remember of carried trust material.
+        reference_time: the newest verified time in the bundle.
 
     Raises:
         PolicyError: something is not; its class is that of the first check that failed in the order
@@ -389,6 +400,7 @@ def decide(
         bundle=bundle,
         images=tuple(images),
         trust=trust,
+        renewal=renewal,
         reference_time=reference_time,
         problems=tuple(problems),
         learned=learned,

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from loader.graph import ImageGraph
     from loader.model.bundle import BundleStatement, ImageEntry, Store, TrustKind
     from loader.model.reference import Reference
+    from loader.policy.claims.bundle_signature import BundleSignatureClaim
     from loader.policy.rules import ImagePolicy, Requirement
+    from loader.renewal import Renewal
 
 Stage = Literal["absent", "limit", "signature", "identity", "condition", "contents", "counts"]
 """How far a piece of evidence came: each word is the check it failed, the last that it failed none.
@@ -269,6 +271,9 @@ class BundleClaims:
 
     results: tuple[ClaimResult, ...]
     considered: tuple[Considered, ...]
+    wanted: tuple[BundleSignatureClaim, ...] = ()
+    signatures: tuple[bytes, ...] = ()
+    """What was judged, where something was asked for: once more, if anchors change."""
 
     def result_of(self, requirement: Requirement) -> ClaimResult | None:
         """Return what became of this requirement."""
@@ -315,7 +320,7 @@ class ImageJudgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustNote:
-    """Trust material of the bundle beside the pinned one. Nothing is ever judged by it."""
+    """Trust material of the bundle beside the pinned one."""
 
     anchor: str
     kind: TrustKind
@@ -331,6 +336,8 @@ class Judgement:
     bundle: BundleClaims
     images: tuple[ImageJudgement, ...]
     trust: tuple[TrustNote, ...]
+    renewal: Renewal
+    """The anchors that it was judged by."""
     reference_time: datetime | None
     """The newest verified time in the bundle: the world is at least this old (decision 9)."""
     problems: tuple[tuple[str, Problem], ...]

@@ -148,7 +148,7 @@ class Policy:
         rules = reading.read_rules(table, filling, builders)
         for name in sorted(variables.keys() - filling.used):
             raise PolicyFileError("no rule uses this variable", found=f"--var {name}")
-        uses = _uses_of(rules)
+        uses = _uses_of(rules, anchors)
         _expect_kinds(anchors, uses)
         _expect_aged(anchor_rules, uses)
         return cls(
@@ -181,7 +181,9 @@ class Policy:
 def _expect_kinds(anchors: tuple[AnchorFile, ...], uses: tuple[AnchorUse, ...]) -> None:
     kinds = {anchor.name: anchor.kind for anchor in anchors}
     for use in uses:
-        if kinds.get(use.name, use.kind) != use.kind:
+        kind = kinds.get(use.name, use.kind)
+        # A TUF repository can hold a trusted root: bundles bring it.
+        if kind != use.kind and (kind, use.kind) != ("tuf-root", "trusted-root"):
             raise PolicyFileError(
                 f"[anchor.{use.name}] is no {use.kind}", where=use.where, found=kinds[use.name]
             )
@@ -202,8 +204,10 @@ def _unused(
     return tuple(f"anchor.{name}: no rule refers to it" for name in named if name not in used)
 
 
-def _uses_of(rules: tuple[ImageRule, ...]) -> tuple[AnchorUse, ...]:
-    """Return every anchor that a rule refers to, each once."""
+def _uses_of(
+    rules: tuple[ImageRule, ...], anchors: tuple[AnchorFile, ...]
+) -> tuple[AnchorUse, ...]:
+    """Return every anchor that a rule refers to, each once, and those that vouch for these."""
     uses: dict[AnchorUse, None] = {}
     for rule in rules:
         for requirement in rule.require:
@@ -217,6 +221,12 @@ def _uses_of(rules: tuple[ImageRule, ...]) -> tuple[AnchorUse, ...]:
                 if speaker.trusted_root is not None:
                     use = AnchorUse(name=speaker.trusted_root, kind="trusted-root", where=where)
                     uses[use] = None
+    used = {use.name for use in uses}
+    for anchor in anchors:
+        if anchor.vouched_by and anchor.name in used:
+            where = f"anchor.{anchor.name}.trusted-root"
+            use = AnchorUse(name=anchor.vouched_by, kind="trusted-root", where=where)
+            uses[use] = None
     return tuple(uses)
 
 

@@ -19,7 +19,18 @@ ANCHOR_KEYS: Final = (
     Key(
         name="trusted-root",
         form=Text(),
-        words="file of a Sigstore trusted root: authorities, logs, timestamp authorities",
+        words="file of a Sigstore trusted root: authorities, logs, timestamp authorities; beside "
+        "`tuf-root`: the anchor that vouches for Sigstore identities who sign the repository",
+    ),
+    Key(
+        name="tuf-root",
+        form=Text(),
+        words="file of a TUF repository's root metadata; newer ones come with bundles",
+    ),
+    Key(
+        name="target",
+        form=Text(),
+        words="target of the TUF repository that holds the trusted root",
     ),
     Key(name="key", form=Text(), words="file of a public key, PEM or DER"),
     Key(
@@ -40,9 +51,6 @@ ANCHOR_KEYS: Final = (
 )
 """The keys of an `[anchor.NAME]` table."""
 _KINDS: Final[tuple[AnchorKind, ...]] = ("trusted-root", "key", "notary-root")
-_LATER_ANCHORS: Final = {
-    name: f"this version does not know anchors of the kind {name!r} yet" for name in ("tuf-root",)
-}
 _RULES: Final = ("max-staleness",)
 
 
@@ -78,29 +86,82 @@ def read_anchors(table: Table) -> tuple[AnchorFile, ...]:
                 where=table.at(shown(name)),
                 expected=_ANCHOR_NAME.pattern,
             )
-        item.only(names_of(ANCHOR_KEYS), elsewhere=_LATER_ANCHORS)
-        kinds = [kind for kind in _KINDS if item.has(kind)]
-        if not kinds and _has_rule(item) and not item.has("certificate"):
-            continue  # about an anchor whose file lies in a folder, or came with this program
-        if len(kinds) != 1:
+        item.only(names_of(ANCHOR_KEYS))
+        if item.has("tuf-root"):
+            anchors.append(_tuf(name, item))
+        elif _is_described(item):
+            anchors.append(_plain(name, item))
+    return tuple(anchors)
+
+
+def _is_described(item: Table) -> bool:
+    """Tell whether a table says more than rules about an anchor whose file is elsewhere."""
+    return not _has_rule(item) or any(
+        item.has(key.name) for key in ANCHOR_KEYS if key.name not in _RULES
+    )
+
+
+def _plain(name: str, item: Table) -> AnchorFile:
+    kinds = [kind for kind in _KINDS if item.has(kind)]
+    if len(kinds) != 1:
+        raise PolicyFileError(
+            "an anchor is exactly one thing",
+            where=item.path,
+            expected="`trusted-root`, `tuf-root`, `key` or `notary-root`",
+            hint="a private authority's certificates are dated by the logs and timestamp "
+            "authorities of a trusted root: name both"
+            if item.has("certificate")
+            else "",
+        )
+    certificate = item.optional_text("certificate") or ""
+    if certificate and kinds[0] != "trusted-root":
+        raise PolicyFileError("a key has no authority above it", where=item.at("certificate"))
+    if item.has("target"):
+        raise PolicyFileError(
+            "a target without a TUF repository to look it up in",
+            where=item.at("target"),
+            expected="`tuf-root` beside it",
+        )
+    return AnchorFile(name=name, kind=kinds[0], file=item.text(kinds[0]), certificate=certificate)
+
+
+def _tuf(name: str, item: Table) -> AnchorFile:
+    for other in ("key", "certificate", "notary-root"):
+        if item.has(other):
             raise PolicyFileError(
                 "an anchor is exactly one thing",
-                where=item.path,
-                expected=", ".join(f"`{kind}`" for kind in _KINDS[:-1]) + f" or `{_KINDS[-1]}`",
-                hint="a private authority's certificates are dated by the logs and timestamp "
-                "authorities of a trusted root: name both"
-                if item.has("certificate")
-                else "",
+                where=item.at(other),
+                expected="`tuf-root` with, at most, `target` and `trusted-root`",
             )
-        certificate = item.optional_text("certificate") or ""
-        if certificate and kinds[0] != "trusted-root":
+    vouched_by = item.optional_text("trusted-root") or ""
+    if vouched_by:
+        expect_anchor_name(vouched_by, where=item.at("trusted-root"), endings=(".json", ".jsonl"))
+        if vouched_by == name:
             raise PolicyFileError(
-                f"a {kinds[0]} has no authority above it", where=item.at("certificate")
+                "a repository that would vouch for itself", where=item.at("trusted-root")
             )
-        anchors.append(
-            AnchorFile(name=name, kind=kinds[0], file=item.text(kinds[0]), certificate=certificate)
+    target = item.optional_text("target") or ""
+    if target:
+        expect_target(target, where=item.at("target"))
+    return AnchorFile(
+        name=name,
+        kind="tuf-root",
+        file=item.text("tuf-root"),
+        target=target,
+        vouched_by=vouched_by,
+    )
+
+
+def expect_target(path: str, *, where: str) -> None:
+    """Refuse what is no path of a TUF target.
+
+    Raises:
+        PolicyFileError: it is none.
+    """
+    if any(part in {"", ".", ".."} for part in path.split("/")) or not path.isprintable():
+        raise PolicyFileError(
+            "not the path of a TUF target", where=where, expected="a/b.json", found=shown(path)
         )
-    return tuple(anchors)
 
 
 def read_anchor_rules(table: Table) -> tuple[AnchorRule, ...]:

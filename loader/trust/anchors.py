@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
-AnchorKind = Literal["trusted-root", "key", "notary-root"]
+AnchorKind = Literal["trusted-root", "key", "tuf-root", "notary-root"]
 KEY_ENDINGS: Final = (".pub", ".pem")
 
 
@@ -19,6 +19,10 @@ class AnchorFile:
     file: str
     certificate: str = ""
     """File of a private authority's certificates, which take the place of the trusted root's."""
+    target: str = ""
+    """Of a TUF root: the target that holds the trusted root; empty where it is not said."""
+    vouched_by: str = ""
+    """Of a TUF root: the trusted root under which identities sign it; empty where not said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -247,6 +247,10 @@ class Learned:
     seen: Mapping[TrustKey, Seen] = field(default_factory=dict)
     files: Mapping[Digest, bytes] = field(default_factory=dict)
 
+    def and_more(self, other: Learned) -> Learned:
+        """Return both together."""
+        return Learned(seen={**self.seen, **other.seen}, files={**self.files, **other.files})
+
 
 NOTHING_LEARNED: Final = Learned()
 NO_MEMORY: Final = TrustMemory()

@@ -19,17 +19,19 @@ from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 from loader.digest import Digest
 from loader.errors import AirlockError, AnchorFileError, TrustRootError, shown
 from loader.limits import DEFAULT_LIMITS
-from loader.trust.anchors import KEY_ENDINGS, AnchorKind
+from loader.trust.anchors import KEY_ENDINGS, AnchorKind, AnchorUse
 from loader.trust.freshness import Dates, age_of
 from loader.trust.keys import PublicKey
 from loader.trust.notary_pins import NotaryPins, is_key_id
 from loader.trust.trusted_root import Authority, TrustedRoot
+from loader.trust.tuf_pin import TARGET, VOUCHED_BY, TufPin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     from loader.limits import Limits
-    from loader.trust.anchors import Anchored, AnchorFile, AnchorUse
+    from loader.trust.anchors import Anchored, AnchorFile
     from loader.trust.freshness import AnchorAge, AnchorRule, Reckoned
 
 BUILTIN_DIRECTORY: Final = (
@@ -40,22 +42,32 @@ BUILTIN_DIRECTORY: Final = (
 """Beside the frozen program, or beside the packages."""
 
 _FOLDER: Final = "anchors"
-_ROOT_NAMES: Final = ("trusted_root.json", "trusted_root.jsonl")
-_NOTARY_NAMES: Final = ("notary-root.json", "notary-root.pem")
+_NAMES_OF: Final[dict[AnchorKind, tuple[str, ...]]] = {
+    "trusted-root": ("trusted_root.json", "trusted_root.jsonl"),
+    "tuf-root": ("root.json",),
+    "notary-root": ("notary-root.json", "notary-root.pem"),
+}
 
 
-AnchorValue: TypeAlias = "TrustedRoot | PublicKey | NotaryPins"
+AnchorValue: TypeAlias = "TrustedRoot | PublicKey | TufPin | NotaryPins"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchor:
-    """One pinned key or trusted root, and where it was found."""
+    """One pinned key, trusted root or TUF root, and where it was found."""
 
     name: str
     value: AnchorValue
     file_digest: Digest
     origin: str
     """The file, in words for a report."""
+    tuf: TufPin | None = None
+    """The TUF root beside it, whose repository brings newer trusted roots; the value itself where
+    there is nothing but that root yet."""
+    use: AnchorKind | None = None
+    """As what the policy refers to it; None where it does not matter."""
+    expires_at: datetime | None = None
+    """When the first role of its TUF repository expires, where metadata of it was verified."""
 
     @property
     def kind(self) -> AnchorKind:
@@ -63,19 +75,23 @@ class Anchor:
         match self.value:
             case PublicKey():
                 return "key"
+            case TrustedRoot():
+                return "trusted-root"
+            case TufPin():
+                return "tuf-root"
             case NotaryPins():
                 return "notary-root"
             case _:
-                return "trusted-root"
+                assert_never(self.value)
 
     @property
     def dates(self) -> Dates:
         """What it says of time. A key says nothing: how long it is good, only its owner knows."""
         match self.value:
             case TrustedRoot() as root:
-                return Dates(dated_at=root.dated_at)
+                return Dates(dated_at=root.dated_at, expires_at=self.expires_at)
             case _:
-                return Dates()
+                return Dates(expires_at=self.expires_at)
 
     @property
     def fingerprint(self) -> str:
@@ -126,7 +142,16 @@ class TrustStore:
             ),
             limits=limits,
         )
-        return cls(anchors=tuple(reader.anchor(use) for use in policy.uses))
+        found = {use: reader.anchor(use) for use in policy.uses}
+        for anchor in tuple(found.values()):
+            if anchor.tuf is not None and anchor.tuf.names_identities:
+                # Whoever vouches for the identities is an anchor, too, whether or not a rule
+                # refers to it.
+                use = AnchorUse(
+                    name=anchor.tuf.vouched_by, kind="trusted-root", where=f"anchor.{anchor.name}"
+                )
+                found.setdefault(use, reader.anchor(use))
+        return cls(anchors=tuple(found.values()))
 
     def find(self, name: str) -> Anchor | None:
         """Return the anchor of this name, if the policy refers to it."""
@@ -155,11 +180,21 @@ class TrustStore:
         """Return a trusted root.
 
         Raises:
+            TrustRootError: nothing but a TUF root is known of it yet.
             AnchorFileError: the policy that this store was opened for refers to no such root.
         """
         for anchor in self.anchors:
             if anchor.name == name and isinstance(anchor.value, TrustedRoot):
                 return anchor.value
+        for anchor in self.anchors:
+            if anchor.name == name and isinstance(anchor.value, TufPin):
+                raise TrustRootError(
+                    "no trusted root has come from this TUF repository yet",
+                    where=shown(name),
+                    expected=f"a bundle that carries it, with {shown(anchor.value.target)}",
+                    hint="pack with `--tuf NAME=REPOSITORY`, or bring it with "
+                    "`airlock-loader trust import`",
+                )
         raise AnchorFileError("no such trusted root in the store", found=shown(name))
 
     def notary_pins(self, name: str) -> NotaryPins:
@@ -183,6 +218,10 @@ class _Reader:
 
     def anchor(self, use: AnchorUse) -> Anchor:
         path = self._path(use)
+        if use.kind in {"trusted-root", "tuf-root"} and (
+            path.name == _NAMES_OF["tuf-root"][0] or self._is_tuf(use)
+        ):
+            return self._tuf(use, path)
         inline = use.kind == "notary-root" and is_key_id(path.name)
         raw = (
             path.name.encode()
@@ -203,7 +242,46 @@ class _Reader:
         described = self.files.get(use.name)
         if described is not None and described.certificate and isinstance(value, TrustedRoot):
             value, raw = self._with_authority(value, described)
-        return Anchor(name=use.name, value=value, file_digest=Digest.of(raw), origin=str(path))
+        return Anchor(
+            name=use.name,
+            value=value,
+            file_digest=Digest.of(raw),
+            origin=str(path),
+            tuf=self._beside(use, path),
+            use=use.kind,
+        )
+
+    def _is_tuf(self, use: AnchorUse) -> bool:
+        described = self.files.get(use.name)
+        return described is not None and described.kind == "tuf-root"
+
+    def _tuf(self, use: AnchorUse, path: Path) -> Anchor:
+        """Return an anchor of which a TUF root is all that there is."""
+        raw = _read(path, size_max=self.limits.tuf_root_size_max)
+        described = self.files.get(use.name)
+        pin = TufPin(
+            root=raw,
+            origin=str(path),
+            target=(described and described.target) or TARGET,
+            vouched_by=(described and described.vouched_by) or VOUCHED_BY,
+        )
+        return Anchor(
+            name=use.name,
+            value=pin,
+            file_digest=pin.digest,
+            origin=str(path),
+            tuf=pin,
+            use=use.kind,
+        )
+
+    def _beside(self, use: AnchorUse, path: Path) -> TufPin | None:
+        """Return the TUF root that lies in an anchor's folder, beside its trusted root."""
+        root = path.with_name(_NAMES_OF["tuf-root"][0])
+        if use.kind != "trusted-root" or use.is_file or use.name in self.files:
+            return None
+        if not root.is_file():
+            return None
+        return TufPin(root=_read(root, size_max=self.limits.tuf_root_size_max), origin=str(root))
 
     def _value(self, use: AnchorUse, raw: bytes, path: Path) -> AnchorValue:
         match use.kind:
@@ -219,6 +297,8 @@ class _Reader:
                     read=lambda file: _read(path.parent / file, size_max=size_max),
                     limits=self.limits,
                 )
+            case "tuf-root":
+                raise AnchorFileError("a TUF root is no value of its own")  # `_tuf` reads it
             case _:
                 assert_never(use.kind)
 
@@ -247,6 +327,9 @@ class _Reader:
             return self.policy_directory / use.name
         for folder in self.folders:
             found = tuple(_candidates(folder / use.name, use.kind))
+            if not found and use.kind == "trusted-root":
+                # Bundles bring the trusted root that a TUF root stands for.
+                found = tuple(_candidates(folder / use.name, "tuf-root"))
             if len(found) > 1:
                 raise AnchorFileError(
                     f"more than one {use.kind} in an anchor's folder",
@@ -280,14 +363,10 @@ def _candidates(folder: Path, kind: AnchorKind) -> Iterator[Path]:
 
 def _is_of_kind(path: Path, kind: AnchorKind) -> bool:
     match kind:
-        case "trusted-root":
-            return path.name in _ROOT_NAMES
-        case "notary-root":
-            return path.name in _NOTARY_NAMES
         case "key":
-            return path.suffix in KEY_ENDINGS and path.name not in _NOTARY_NAMES
+            return path.suffix in KEY_ENDINGS and path.name not in _NAMES_OF["notary-root"]
         case _:
-            assert_never(kind)
+            return path.name in _NAMES_OF[kind]
 
 
 def _names(folders: tuple[Path, ...]) -> Iterator[str]:

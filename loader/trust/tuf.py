@@ -263,7 +263,7 @@ class TrustedSet:
             file.removesuffix(".json"): RoleSeen(version=info.version)
             for file, info in self._snapshot.meta.items()
         }
-        taken = {name: role.seen for name, role in self.roles.items() if name != Root.type}
+        taken = {name: role.seen for name, role in self.roles.items()}
         return RootsSeen(roots={**before, **self.roots}, roles={**listed, **taken}, files=files)
 
     @property

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -26,6 +25,7 @@ from loader.errors import (
 from loader.limits import DEFAULT_LIMITS
 from loader.trust.memory import RootsSeen
 from loader.trust.tuf import TrustedSet
+from loader.trust.tuf_pin import TufPin
 
 if TYPE_CHECKING:
     from tuf.api.metadata import TargetFile
@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 ROOT_FILE: Final = re.compile(r"([1-9][0-9]{0,17})\.root\.json", re.ASCII)
 NEWEST_ROOT: Final = "root.json"
 """The name under which the ledger keeps the newest root; targets are kept under their paths."""
+
+
+def kept_target(path: str) -> str:
+    """Return the name under which the ledger keeps a target, and a bundle carries it."""
+    return f"targets/{path}"
 
 
 class TufFiles(Protocol):
@@ -52,22 +57,6 @@ class TufFiles(Protocol):
         Raises:
             LimitError: it is larger.
         """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TufPin:
-    """The root that an operator pinned."""
-
-    root: bytes
-    target: str = "trusted_root.json"
-    """The target that holds the trusted root, where the anchor is used as one."""
-    vouched_by: str = ""
-    """The trusted root under which Sigstore identities sign this repository."""
-
-    @property
-    def digest(self) -> Digest:
-        """Of the root's bytes."""
-        return Digest.of(self.root)
 
 
 class Replayed:
@@ -99,6 +88,11 @@ class Replayed:
         return self._trusted.roles
 
     @property
+    def expires_at(self) -> datetime:
+        """When the first of them expires."""
+        return min(role.expires for role in self.roles.values())
+
+    @property
     def signed_at(self) -> datetime | None:
         """The newest verified time at which an identity signed any of it; None for other keys."""
         times = [at for role in self.roles.values() for at in role.signers.times]
@@ -115,8 +109,9 @@ class Replayed:
         found = self._find(path)
         if found is None:
             return None
-        name = f"targets/{path}"
-        raw = _read(self._files, name, self._limits.tuf_target_size_max, where=self.name)
+        raw = _read(
+            self._files, kept_target(path), self._limits.tuf_target_size_max, where=self.name
+        )
         self._trusted.expect_target(found, raw)
         return raw
 
@@ -161,7 +156,7 @@ class Replayed:
         Args:
             targets: verified targets that the host will need again, by path.
         """
-        kept = {NEWEST_ROOT: self.root, **{f"targets/{path}": raw for path, raw in targets.items()}}
+        kept = {NEWEST_ROOT: self.root, **{kept_target(path): raw for path, raw in targets.items()}}
         files = {Digest.of(raw): raw for raw in kept.values()}
         return self._trusted.remembered({name: Digest.of(raw) for name, raw in kept.items()}), files
 
@@ -193,7 +188,7 @@ def replay(
     """
     carried = _carried_roots(files, name=name, limits=limits)
     trusted = TrustedSet(
-        _start(pin, seen, kept or {}, name=name, keys=keys, limits=limits),
+        _start(pin, seen, kept or {}, name=name),
         name=name,
         seen=seen,
         keys=keys,
@@ -248,8 +243,6 @@ def _start(
     kept: Mapping[Digest, bytes],
     *,
     name: str,
-    keys: KeyVerifier | None,
-    limits: Limits,
 ) -> bytes:
     """Return the root to begin with: the newest that the host has seen, if it is the pin's chain.
 
@@ -258,13 +251,28 @@ def _start(
     """
     if seen is None:
         return pin.root
-    pinned = TrustedSet(pin.root, name=name, keys=keys, limits=limits).root.version
+    if not follows(pin, seen, name=name):
+        return pin.root
+    # Where the ledger could not be opened to the end, its files are not at hand.
+    newest = kept.get(seen.roots[seen.newest])
+    return pin.root if newest is None else newest
+
+
+def follows(pin: TufPin, seen: RootsSeen, *, name: str) -> bool:
+    """Tell whether what the host has seen goes on from the pinned root.
+
+    Returns:
+        False where the pin is newer than all of it: an operator, or a newer loader, pinned it.
+
+    Raises:
+        TrustRootMismatchError: the pin is neither of that chain nor newer.
+        TrustRootFormatError: the pin is no root.
+    """
+    pinned = pin.version()
     if pinned > seen.newest:
-        return pin.root  # an operator, or a newer loader, pinned a later one
+        return False
     if seen.roots.get(pinned) == pin.digest:
-        # Where the ledger could not be opened to the end, its files are not at hand.
-        newest = kept.get(seen.roots[seen.newest])
-        return pin.root if newest is None else newest
+        return True
     raise TrustRootMismatchError(
         "the pinned root is not one of the chain that this host has followed under this name",
         where=f"{name}: root {pinned}",

@@ -36,6 +36,7 @@ from loader.policy.facts import (
 from loader.policy.model import Policy
 from loader.policy.rules import ImagePolicy
 from loader.policy.speakers import KeySpeaker, Said
+from loader.renewal import Renewal
 from loader.report import LINE_LENGTH_MAX, Outcome, as_json, as_text, error_lines, plain
 from loader.run import Host, Trace, Wish
 from loader.runtime.base import Receipt
@@ -98,6 +99,7 @@ def judgement(*claims: ClaimResult, name: str = "acme/app", by: str = "packer") 
             ),
         ),
         trust=(),
+        renewal=Renewal(trust=TrustStore(anchors=())),
         reference_time=AT,
         problems=(),
     )

@@ -38,6 +38,8 @@ from loader.policy.facts import (
     Who,
 )
 from loader.policy.model import Policy
+from loader.renewal import Renewal
+from loader.trust.store import TrustStore
 from loader.witness import Authorized
 from tests.fakes import images
 from tests.fakes.content import ContentStore
@@ -45,6 +47,7 @@ from tests.unit.loader.policy.judging import CREATED, NAME, Blobs, entry_of, sta
 
 T1 = datetime(2026, 1, 1, tzinfo=UTC)
 NO_CLAIMS = BundleClaims(results=(), considered=())
+NOTHING_NEW = Renewal(trust=TrustStore(anchors=()))
 SIGNATURE = """
 [[image.require]]
 claim = "signature"
@@ -130,6 +133,7 @@ class World:
             NO_CLAIMS,
             [self.judged(rules, *considered)],
             trust=(),
+            renewal=NOTHING_NEW,
             reference_time=T1,
         )
 
@@ -253,7 +257,7 @@ def test_an_image_whose_blocks_require_nothing_is_refused(world: World) -> None:
 
 def test_a_bundle_without_images_is_never_allowed(world: World) -> None:
     with pytest.raises(PolicyError) as caught:
-        decide(world.statement, NO_CLAIMS, [], trust=(), reference_time=None)
+        decide(world.statement, NO_CLAIMS, [], trust=(), renewal=NOTHING_NEW, reference_time=None)
     assert caught.value.code == "policy.empty"
 
 

@@ -206,8 +206,57 @@ def test_claims_of_later_versions_are_refused_by_name(claim: str) -> None:
 def test_tables_of_later_versions_are_never_ignored() -> None:
     for table in ("[[deny]]\nimage = 'x'", "[[exception]]\nimage = 'x'"):
         assert "does not judge" in refused(KEY + table).message
-    for line in ("tuf-root = 'r.json'",):
-        assert "yet" in refused(KEY + f"[anchor.release]\n{line}\n").message
+
+
+KEYLESS_KEYS = """trusted-root = "release"
+certificate-identity = "x@example.org"
+certificate-oidc-issuer = "https://issuer.example"
+"""
+TUF = """
+[anchor.release]
+tuf-root = 'root.json'
+"""
+
+
+def test_a_tuf_root_stands_for_a_trusted_root() -> None:
+    keyless = KEY.replace('key = "release"', KEYLESS_KEYS)
+    policy = parse(keyless + TUF + "target = 'a/b.json'\ntrusted-root = 'vouching'\n")
+    [anchor] = policy.anchors
+    assert (anchor.kind, anchor.file, anchor.target, anchor.vouched_by) == (
+        "tuf-root",
+        "root.json",
+        "a/b.json",
+        "vouching",
+    )
+    assert [(use.name, use.kind) for use in policy.uses] == [
+        ("release", "trusted-root"),
+        ("vouching", "trusted-root"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("key = 'k.pub'", "exactly one thing"),
+        ("certificate = 'c.pem'", "exactly one thing"),
+        ("target = '../x'", "not the path of a TUF target"),
+        ("target = '/x'", "not the path of a TUF target"),
+        ("trusted-root = 'release'", "vouch for itself"),
+        ("trusted-root = 'No Name'", "not the name of an anchor"),
+    ],
+)
+def test_a_tuf_root_that_means_nothing(line: str, message: str) -> None:
+    keyless = KEY.replace('key = "release"', KEYLESS_KEYS)
+    assert message in refused(keyless + TUF + line + "\n").message
+
+
+def test_a_tuf_root_is_no_key() -> None:
+    assert "is no key" in refused(KEY + TUF).message
+
+
+def test_a_target_belongs_to_a_tuf_root() -> None:
+    message = refused(KEY + "[anchor.release]\nkey = 'k.pub'\ntarget = 'x'\n").message
+    assert "without a TUF repository" in message
 
 
 def test_anchors_are_exactly_one_thing() -> None:

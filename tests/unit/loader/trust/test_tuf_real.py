@@ -11,7 +11,8 @@ import pytest
 from loader.errors import TrustRootError
 from loader.trust.trusted_root import TrustedRoot
 from loader.trust.tuf import TrustedSet
-from loader.trust.tuf_replay import Replayed, TufPin, replay
+from loader.trust.tuf_pin import TufPin
+from loader.trust.tuf_replay import Replayed, replay
 from loader.verify.keyless import SigstoreKeys
 from tests.fakes.tuf_repository import CarriedFiles, plain_key, signed
 from tests.unit.loader.trust import tuf_fixtures

@@ -10,7 +10,8 @@ import pytest
 from loader.digest import Digest
 from loader.errors import LimitError, TrustRootError
 from loader.trust.memory import RootsSeen
-from loader.trust.tuf_replay import Replayed, TufPin, replay
+from loader.trust.tuf_pin import TufPin
+from loader.trust.tuf_replay import Replayed, replay
 from tests.fakes.tuf_repository import CarriedFiles, TufRepository
 
 TARGET = "releases/1.0.json"

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from loader.trust.trusted_root import TrustedRoot
-from loader.trust.tuf_replay import Replayed, TufPin, replay
+from loader.trust.tuf_pin import TufPin
+from loader.trust.tuf_replay import Replayed, replay
 from loader.verify.keyless import SigstoreKeys
 from tests.fakes.tuf_repository import CarriedFiles
 from tests.presence import SHARED
