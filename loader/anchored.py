@@ -6,13 +6,16 @@ it, and counts for no other. What a bundle carries is never trusted by itself.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from loader.digest import Digest
-from loader.errors import AirlockError
+from loader.errors import AirlockError, FormatError, VerificationError
+from loader.model.growth import LogGrowth
 from loader.policy.claims.content_trust import ContentTrustClaim, gun_of, weigh_trust
-from loader.policy.facts import ABSENT, Considered, Piece, TrustNote
+from loader.policy.facts import ABSENT, Considered, Grown, Piece, Problem, TrustNote
 from loader.trust.keys import PublicKey
+from loader.verify.growth import verify_growth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +23,12 @@ if TYPE_CHECKING:
     from loader.carried import Carried
     from loader.graph import ImageGraph
     from loader.limits import Limits
-    from loader.model.bundle import BlobSource, ImageEntry, TrustEntry
+    from loader.model.bundle import BlobSource, BundleStatement, ImageEntry, TrustEntry
     from loader.policy.rules import ImageClaim
     from loader.renewal import Renewal
+    from loader.trust.store import TrustStore
+    from loader.verify.growth import Growth
+    from loader.witness import Verified
 
 
 def anchored_pieces(
@@ -80,3 +86,27 @@ def note_of(
         except AirlockError:
             same = False
     return TrustNote(anchor=entry.anchor, kind=entry.kind, holds="matches" if same else "differs")
+
+
+def growth_of(
+    statement: BundleStatement, blobs: BlobSource, trust: TrustStore, *, limits: Limits
+) -> Grown:
+    """Verify what shows how logs grew; what does not hold shows nothing, and is said.
+
+    To refuse it would give whoever carries the bundle no less than leaving it away does.
+
+    Raises:
+        MissingError, DigestError: the bundle promises it and does not hold it.
+    """
+    found: list[Verified[Growth]] = []
+    problems: list[Problem] = []
+    for entry in statement.trust:
+        for blob in entry.blobs if entry.kind == "log" else ():
+            where = f"growth of a log of {entry.anchor}, {blob.digest.short}"
+            raw = blobs.read(blob, where=where, size_max=limits.log_growth_size_max)
+            try:
+                growth = LogGrowth.parse(raw, where=where, limits=limits)
+                found.append(verify_growth(growth, trust.logs))
+            except (FormatError, VerificationError) as e:
+                problems.append(replace(Problem.of(e), where=e.where or where))
+    return Grown(logs=tuple(found), problems=tuple(problems))

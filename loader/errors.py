@@ -621,6 +621,12 @@ class EvidenceLimitError(PolicyError):
     code: ClassVar[str] = "limit.evidence"
 
 
+class UnwitnessedError(PolicyError):
+    """Nothing shows that a log continues the tree that this host remembers, and policy wants it."""
+
+    code: ClassVar[str] = "policy.unwitnessed"
+
+
 class ConditionError(PolicyError):
     """The right one said it, but not as policy asks: log, timestamp, annotation or reference."""
 
@@ -772,6 +778,12 @@ class ConsistencyError(VerificationError):
     """One state of a log is not a continuation of the other."""
 
     code: ClassVar[str] = "signature.consistency"
+
+
+class LogForkError(VerificationError):
+    """A log signed two histories that exclude each other; nothing it says can be relied on."""
+
+    code: ClassVar[str] = "signature.log-fork"
 
 
 class CheckpointError(VerificationError):

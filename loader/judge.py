@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from loader.anchored import anchored_pieces, note_of
+from loader.anchored import anchored_pieces, growth_of, note_of
 from loader.carried import Carried
 from loader.digest import Digest
 from loader.errors import (
@@ -300,11 +300,14 @@ def judge(
         claims,
         images,
         trust=tuple(
-            note_of(entry, blobs, carried, renewal, limits=limits) for entry in statement.trust
+            note_of(entry, blobs, carried, renewal, limits=limits)
+            for entry in statement.trust
+            if entry.kind != "log"
         ),
         renewal=renewal.settled(),
         learned=renewal.learned.and_more(carried.learned),
         reference_time=reference_time,
+        grown=growth_of(statement, blobs, trust, limits=limits),
     )
 
 

@@ -59,6 +59,10 @@ class Limits:
     """Proofs that a packer added to one blob of evidence: a bundle has at most 32 entries."""
     supplement_size_max: int = 128 * KIB
     """Bytes of one such proof: a checkpoint, and at most 64 hashes."""
+    log_tree_count_max: int = 1024
+    """Earlier trees of one log that a bundle shows to be continued by its newest."""
+    log_growth_size_max: int = 4 * MIB
+    """Bytes of that: a checkpoint, and for each tree at most some sixty hashes, usually thirty."""
     certificate_size_max: int = 64 * KIB
     certificate_chain_count_max: int = 10
     trusted_root_size_max: int = 5 * MIB

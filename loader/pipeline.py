@@ -211,6 +211,7 @@ def _admit(
         now=host.now,
         clock=policy.clock,
         ages=lambda at: trace.ages(host, at),
+        witness=trace.witnessed_logs(host),
         allow_downgrade=allow_downgrade,
     )
     trace.admission = admitted.value.admission

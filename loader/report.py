@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loader.policy.facts import ClaimResult, Considered, ImageJudgement, Judgement, Problem
     from loader.run import Host, Trace, Wish
     from loader.runtime.base import Receipt
+    from loader.state.log_memory import Standing
     from loader.trust.freshness import AnchorAge, Reckoned
 
 SCHEMA: Final = "airlock-verdict/1"
@@ -87,6 +88,8 @@ def _lines(outcome: Outcome, *, explain: bool) -> Iterator[str]:
             yield "  ok       freshness: not older than what this host accepted"
         for downgrade in admission.downgrades:
             yield f"  DOWNGRADE {downgrade}; let in because: {admission.reason}"
+        for log in admission.logs:
+            yield f"  log        {log.origin or log.name}: {log.words}"
     for warning in outcome.trace.warnings:
         yield f"  warning  {warning}"
     yield _last(outcome)
@@ -280,6 +283,7 @@ def _document(outcome: Outcome) -> JsonObject:
             for name, repository in judgement.renewal.repositories.items()
         ],
         "target": None if outcome.wish is None else outcome.wish.target,
+        "logs": [] if admission is None else [_log_plain(one) for one in admission.logs],
         "repeat": admission is not None and admission.repeat,
         "downgrade": None
         if admission is None or not admission.downgrades
@@ -337,6 +341,19 @@ def _age_plain(age: AnchorAge) -> JsonObject:
         "past_seconds": _seconds(age.past),
         "max_staleness_seconds": _seconds(age.max_staleness),
         "holds": age.holds,
+    }
+
+
+def _log_plain(log: Standing) -> JsonObject:
+    return {
+        "log": log.log,
+        "name": log.name,
+        "origin": log.origin,
+        "holds": log.holds,
+        "why": log.why,
+        "size": None if log.newest is None else log.newest.size,
+        "remembered_size": None if log.remembered is None else log.remembered.size,
+        "required": log.required,
     }
 
 

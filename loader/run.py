@@ -105,6 +105,12 @@ class Trace:
         """Return how old each of them is at a time."""
         return self.anchors(host).ages(host.policy.anchor_rules, time)
 
+    def witnessed_logs(self, host: Host) -> frozenset[str]:
+        """Return the ids of the logs that policy wants witnessed."""
+        rules = host.policy.anchor_rules
+        wanted = [rule.name for rule in rules if rule.witness == "require"]
+        return self.anchors(host).logs_of(wanted)
+
     def attempt(self, host: Host, wish: Wish, outcome: Outcome) -> Attempt:
         """Return the ledger's record of what is known so far."""
         return self._attempt(host, wish, outcome, failure=None)

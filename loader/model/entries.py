@@ -30,7 +30,8 @@ Store = Literal[
 
 A `supplement` was in no registry: a proof that the packer asked a log for (model/supplement.py).
 """
-TrustKind = Literal["trusted-root", "key", "tuf", "notary"]
+TrustKind = Literal["trusted-root", "key", "tuf", "notary", "log"]
+"""What travels: files of anchors, a repository, or how logs grew (model/growth.py)."""
 
 _STORES: Final = frozenset(get_args(Store))
 _TRUST_KINDS: Final = frozenset(get_args(TrustKind))

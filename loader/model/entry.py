@@ -176,9 +176,9 @@ def _proof(fields: Fields, *, limits: Limits) -> InclusionProof:
     return InclusionProof(
         log_index=int64(fields, "logIndex"),
         tree_size=int64(fields, "treeSize"),
-        root_hash=_hash(fields.value("rootHash"), where=fields.at("rootHash")),
+        root_hash=hash_of(fields.value("rootHash"), where=fields.at("rootHash")),
         hashes=tuple(
-            _hash(item, where=f"{fields.at('hashes')}[{position}]")
+            hash_of(item, where=f"{fields.at('hashes')}[{position}]")
             for position, item in enumerate(hashes)
         ),
         checkpoint=None
@@ -191,7 +191,12 @@ def _proof(fields: Fields, *, limits: Limits) -> InclusionProof:
     )
 
 
-def _hash(value: object, *, where: str) -> bytes:
+def hash_of(value: object, *, where: str) -> bytes:
+    """Return the node of a Merkle tree that base64 writes.
+
+    Raises:
+        JsonFieldError: it is none.
+    """
     if not isinstance(value, str):
         raise JsonFieldError("not a hash", where=where)
     raw = decode_base64(value, where=where)

@@ -39,6 +39,11 @@ def decode_base64(text: str, *, where: str) -> bytes:
     return decoded
 
 
+def encode_base64(raw: bytes) -> str:
+    """Write bytes as `decode_base64` reads them."""
+    return base64.b64encode(raw).decode("ascii")
+
+
 def decode_hex(text: str, *, where: str) -> bytes:
     """Return the bytes that lower-case hexadecimal digits write.
 

@@ -39,6 +39,7 @@ from loader.policy.claims.content_trust import ContentTrustClaim
 from loader.policy.claims.provenance import ProvenanceClaim
 from loader.policy.claims.signature import SignatureClaim
 from loader.policy.facts import (
+    NOTHING_GROWN,
     STAGES,
     BundleClaims,
     ClaimResult,
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from loader.graph import KeptManifest
     from loader.model.bundle import BundleStatement
     from loader.policy.agreement import Provided
-    from loader.policy.facts import Considered, ImageFacts, Piece, TrustNote, Weighed
+    from loader.policy.facts import Considered, Grown, ImageFacts, Piece, TrustNote, Weighed
     from loader.policy.rules import Requirement
     from loader.policy.speakers import Scope
     from loader.renewal import Renewal
@@ -371,6 +372,7 @@ def decide(
     renewal: Renewal,
     reference_time: datetime | None,
     learned: Learned = NOTHING_LEARNED,
+    grown: Grown = NOTHING_GROWN,
 ) -> Authorized[Judgement]:
     """Allow the bundle if every requirement on every image is met and every name vouched for.
 
@@ -382,6 +384,7 @@ def decide(
         renewal: the anchors that it was judged by.
         learned: what the host may remember of carried trust material.
         reference_time: the newest verified time in the bundle.
+        grown: how logs grew.
 
     Raises:
         PolicyError: something is not; its class is that of the first check that failed in the order
@@ -404,6 +407,7 @@ def decide(
         reference_time=reference_time,
         problems=tuple(problems),
         learned=learned,
+        grown=grown,
     )
     if problems:
         raise refusal(judgement)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from loader.policy.claims.bundle_signature import BundleSignatureClaim
     from loader.policy.rules import ImagePolicy, Requirement
     from loader.renewal import Renewal
+    from loader.verify.facts import LogTree
+    from loader.verify.growth import Growth
+    from loader.witness import Verified
 
 Stage = Literal["absent", "limit", "signature", "identity", "condition", "contents", "counts"]
 """How far a piece of evidence came: each word is the check it failed, the last that it failed none.
@@ -110,6 +113,16 @@ class LogPosition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogSighting:
+    """A known log that recorded verified evidence, and the tree that it proved that with."""
+
+    log: str
+    name: str
+    tree: LogTree | None
+    """None where the log only promised: there is nothing to compare with what it says later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignedName:
     """A name that verified evidence of somebody whom the policy names gives to an image."""
 
@@ -188,6 +201,7 @@ class Weighed:
     """Digests of this image that it verifiably speaks of; empty where it does not verify."""
     at: tuple[datetime, ...] = ()
     positions: tuple[LogPosition, ...] = ()
+    sightings: tuple[LogSighting, ...] = ()
     names: tuple[SignedName, ...] = ()
     facts: tuple[Fact, ...] = ()
     provides: frozenset[tuple[str, str]] = frozenset()
@@ -329,6 +343,17 @@ class TrustNote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grown:
+    """How logs grew, as far as a bundle shows it, and what was to show that and does not."""
+
+    logs: tuple[Verified[Growth], ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+NOTHING_GROWN: Final = Grown()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """What the judge says of a bundle: every claim of every image, met or not."""
 
@@ -344,3 +369,17 @@ class Judgement:
     """Every unmet requirement, each with the image it is about; empty where all is met."""
     learned: Learned = field(default_factory=Learned)
     """What a host may remember of carried trust material once it accepts the bundle."""
+    grown: Grown = field(default_factory=Grown)
+
+    def sightings(self, *, counting: bool) -> tuple[LogSighting, ...]:
+        """Return where logs recorded evidence that verifies: all of it, or what counts alone."""
+        considered = [*self.bundle.considered, *(c for i in self.images for c in i.considered)]
+        return tuple(
+            dict.fromkeys(
+                sighting
+                for one in considered
+                for weighed in one.weighed
+                if not counting or weighed.stage == "counts"
+                for sighting in weighed.sightings
+            )
+        )

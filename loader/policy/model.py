@@ -27,8 +27,7 @@ from loader.policy.reading_anchors import (
 from loader.policy.rules import ClockRule, ImagePolicy
 from loader.policy.speakers import CertificateSpeaker, KeySpeaker
 from loader.policy.variables import Filling, expect_variables, filler_of, speaks_of_images
-from loader.trust.anchors import AnchorFile, AnchorUse
-from loader.trust.freshness import AnchorRule
+from loader.trust.anchors import AnchorFile, AnchorRule, AnchorUse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

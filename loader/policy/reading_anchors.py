@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from loader.errors import PolicyFileError, shown
 from loader.policy.keys import Key, Text, names_of
 from loader.policy.toml import DURATION
-from loader.trust.anchors import AnchorFile, AnchorKind, is_file
-from loader.trust.freshness import AnchorRule
+from loader.trust.anchors import AnchorFile, AnchorKind, AnchorRule, is_file
 
 if TYPE_CHECKING:
     from loader.policy.toml import Table
@@ -48,10 +47,16 @@ ANCHOR_KEYS: Final = (
         form=Text(pattern=DURATION),
         words="how old it may become, or how long past its expiry it is taken: 12h, 30d, 4w, 1y",
     ),
+    Key(
+        name="witness",
+        form=Text(words=("warn", "require")),
+        words="whether its logs must be shown to continue what they showed this host before",
+    ),
 )
 """The keys of an `[anchor.NAME]` table."""
 _KINDS: Final[tuple[AnchorKind, ...]] = ("trusted-root", "key", "notary-root")
-_RULES: Final = ("max-staleness",)
+_RULES: Final = ("max-staleness", "witness")
+_WITNESSES: Final[dict[str, Literal["warn", "require"]]] = {"warn": "warn", "require": "require"}
 
 
 def expect_anchor_name(name: str, *, where: str, endings: tuple[str, ...]) -> None:
@@ -177,7 +182,13 @@ def read_anchor_rules(table: Table) -> tuple[AnchorRule, ...]:
             continue
         if item.has("key"):
             expect_aged("key", where=item.path)
-        rules.append(AnchorRule(name=name, max_staleness=item.duration("max-staleness")))
+        rules.append(
+            AnchorRule(
+                name=name,
+                max_staleness=item.duration("max-staleness") if item.has("max-staleness") else None,
+                witness=item.word("witness", _WITNESSES) if item.has("witness") else "warn",
+            )
+        )
     return tuple(rules)
 
 
@@ -189,9 +200,9 @@ def expect_aged(kind: AnchorKind, *, where: str) -> None:
     """
     if kind == "key":
         raise PolicyFileError(
-            "a key says nothing of its age",
+            "a key has neither an age nor logs",
             where=where,
-            expected="`max-staleness` at a trusted root",
+            expected="`max-staleness` and `witness` at a trusted root",
         )
 
 

@@ -27,7 +27,16 @@ from loader.policy.claims.attestation import AttestationClaim
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.provenance import ProvenanceClaim
 from loader.policy.claims.signature import SignatureClaim
-from loader.policy.facts import STAGES, LogPosition, Meaning, Problem, SignedName, Weighed, Who
+from loader.policy.facts import (
+    STAGES,
+    LogPosition,
+    LogSighting,
+    Meaning,
+    Problem,
+    SignedName,
+    Weighed,
+    Who,
+)
 from loader.policy.speakers import (
     CERTIFICATE_EXTENSIONS,
     WORKFLOW_EXTENSIONS,
@@ -171,6 +180,9 @@ def _recorded(speaker: Speaker, signed: Signed, subjects: frozenset[Digest]) -> 
             LogPosition(signer=who.distinct, log=log.log, log_index=log.log_index)
             for log in signed.logs
             if log.log_index is not None
+        ),
+        sightings=tuple(
+            LogSighting(log=log.log, name=log.name, tree=log.tree) for log in signed.logs
         ),
     )
     problem = _stranger(speaker, signed)

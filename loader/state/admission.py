@@ -6,7 +6,7 @@ clock. The local clock can make things expire, and can be noticed to be wrong; i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -16,6 +16,7 @@ from loader.errors import (
     ExpiredError,
     LogIndexRollbackError,
     NameRollbackError,
+    RefusedError,
     ReplayError,
     RollbackError,
     UsageError,
@@ -23,11 +24,14 @@ from loader.errors import (
 )
 from loader.model.fields import format_instant
 from loader.state.floors import ChannelFloor, Floors, NameFloor
+from loader.state.log_memory import Standing, compare, remember
 from loader.trust.freshness import AnchorAge, Reckoned
 
 if TYPE_CHECKING:
     from loader.digest import Digest
+    from loader.policy.facts import LogSighting
     from loader.trust.memory import Seen, TrustKey
+    from loader.verify.growth import Growth
 
 Ages: TypeAlias = Callable[[Reckoned], tuple[AnchorAge, ...]]
 """How old every anchor that judged is at a time."""
@@ -64,6 +68,18 @@ class Candidate:
     time: datetime | None
     trust: Mapping[TrustKey, Seen] = field(default_factory=dict)
     """What was seen of trust material that grows; the judge compared it with what came before."""
+    sightings: tuple[LogSighting, ...] = ()
+    """Where logs recorded evidence that verifies."""
+    counting: tuple[LogSighting, ...] = ()
+    """... and evidence that counts."""
+    growth: tuple[Growth, ...] = ()
+    """What the bundle shows of how logs grew."""
+    growth_problems: tuple[str, ...] = ()
+
+    @property
+    def signed_channel(self) -> str | None:
+        """The channel, if somebody signed it: a name of a courier's own would be seen first."""
+        return self.channel if self.vouched else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +89,7 @@ class Admission:
     floors: Floors
     repeat: bool
     """The very bundle that this host accepted last in this channel."""
+    logs: tuple[Standing, ...] = ()
     downgrades: tuple[str, ...] = ()
     """What is older than before, where an operator's reason lets it in."""
     reason: str | None = None
@@ -91,10 +108,23 @@ def consider(
     clock: Literal["warn", "strict"],
     allow_downgrade: str | None,
     ages: Ages = _no_anchors,
+    witness: Collection[str] = (),
 ) -> Admission:
     """Compare a bundle with the floors.
 
+    Args:
+        candidate: the bundle.
+        floors: what this host keeps.
+        now: its clock.
+        clock: whether policy minds a clock that is behind.
+        allow_downgrade: an operator's reason to let something older in.
+        ages: how old every anchor is.
+        witness: ids of the logs that policy wants witnessed.
+
     Raises:
+        LogForkError: a log shows two histories; no reason lets that in.
+        UnwitnessedError: policy wants a witness, nothing links a log to what it showed before, and
+            no reason was given.
         TrustRootExpiredError: an anchor had expired when the bundle was packed.
         TrustRootStaleError: an anchor is older than policy takes it for; no reason lets it in.
         ReplayError: the channel's sequence once more, with other contents; no reason lets it in.
@@ -114,17 +144,33 @@ def consider(
     for age in known:
         if age.problem is not None:
             raise age.problem
-    problems = [*_sequence(candidate, floors)]
+    logs = compare(
+        candidate.sightings,
+        candidate.counting,
+        candidate.growth,
+        floors.trust,
+        channel=candidate.signed_channel,
+        required=witness,
+    )
+    problems: list[RefusedError] = [*_sequence(candidate, floors)]
     for name in candidate.names:
         problems.extend(_name(name, floors))
+    problems += [one.problem for one in logs if one.problem is not None]
     if problems and allow_downgrade is None:
         raise problems[0]
     warnings = [age.warning for age in known if age.warning]
+    warnings += candidate.growth_problems
+    warnings += [
+        f"log {one.name}: {one.words}"
+        for one in logs
+        if one.holds == "unwitnessed" and one.remembered is not None
+    ]
     warnings += _expect_fresh(candidate, time, clock=clock)
     before = floors.channels.get(candidate.channel or "")
     return Admission(
-        floors=_raised(candidate, floors),
+        floors=_raised(candidate, floors, logs),
         repeat=before is not None and before.statement == candidate.statement,
+        logs=logs,
         downgrades=tuple(str(problem) for problem in problems),
         reason=allow_downgrade if problems else None,
         warnings=tuple(warnings),
@@ -221,7 +267,7 @@ def _expect_fresh(
     ]
 
 
-def _raised(candidate: Candidate, floors: Floors) -> Floors:
+def _raised(candidate: Candidate, floors: Floors, logs: tuple[Standing, ...]) -> Floors:
     channel = None
     if candidate.vouched and candidate.channel is not None and candidate.sequence is not None:
         channel = (
@@ -233,7 +279,7 @@ def _raised(candidate: Candidate, floors: Floors) -> Floors:
         channel=channel,
         names={name.name: NameFloor(image=name.image, at=name.at) for name in candidate.names},
         logs=_highest(candidate.names),
-        trust=candidate.trust,
+        trust={**candidate.trust, **remember(logs, channel=candidate.signed_channel)},
     )
 
 

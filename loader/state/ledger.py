@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -50,6 +50,7 @@ def admit(
     now: datetime,
     clock: Literal["warn", "strict"],
     ages: Ages,
+    witness: Collection[str] = (),
     allow_downgrade: str | None = None,
 ) -> Admitted[AdmittedBundle]:
     """Admit what policy allows, if it is not older than what this host accepted (DESIGN §6, 6).
@@ -66,6 +67,7 @@ def admit(
         clock=clock,
         allow_downgrade=allow_downgrade,
         ages=ages,
+        witness=witness,
     )
     return Admitted(AdmittedBundle(judgement=judgement, admission=admission), SEAL)
 
@@ -355,6 +357,12 @@ def _candidate(judgement: Judgement) -> Candidate:
         names=tuple(_candidate_name(image) for image in judgement.images),
         time=_whole(judgement.reference_time),
         trust=judgement.learned.seen,
+        sightings=judgement.sightings(counting=False),
+        counting=judgement.sightings(counting=True),
+        growth=tuple(one.value for one in judgement.grown.logs),
+        growth_problems=tuple(
+            f"{problem.where}: {problem}" for problem in judgement.grown.problems
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final, Literal, Protocol
 
 AnchorKind = Literal["trusted-root", "key", "tuf-root", "notary-root"]
@@ -23,6 +24,16 @@ class AnchorFile:
     """Of a TUF root: the target that holds the trusted root; empty where it is not said."""
     vouched_by: str = ""
     """Of a TUF root: the trusted root under which identities sign it; empty where not said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnchorRule:
+    """What the policy says of an anchor, wherever its file is: `[anchor.NAME]`."""
+
+    name: str
+    max_staleness: timedelta | None = None
+    witness: Literal["warn", "require"] = "warn"
+    """Whether its logs must be shown to continue what they showed this host before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from loader.model.fields import format_instant
 
 if TYPE_CHECKING:
     from loader.errors import TrustRootError
+    from loader.trust.anchors import AnchorRule
 
 MAX_STALENESS_DEFAULT: Final = timedelta(days=90)
 """How long past its expiry TUF metadata is taken where the policy does not say (FORMATS §4.3)."""
@@ -76,14 +77,6 @@ class Reckoned:
     def behind(self) -> timedelta:
         """How far the clock is behind what is verified."""
         return self.at - self.clock
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnchorRule:
-    """What the policy says of an anchor, wherever its file is: `[anchor.NAME]`."""
-
-    name: str
-    max_staleness: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,12 +27,13 @@ from loader.trust.trusted_root import Authority, TrustedRoot
 from loader.trust.tuf_pin import TARGET, VOUCHED_BY, TufPin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
     from loader.limits import Limits
-    from loader.trust.anchors import Anchored, AnchorFile
-    from loader.trust.freshness import AnchorAge, AnchorRule, Reckoned
+    from loader.trust.anchors import Anchored, AnchorFile, AnchorRule
+    from loader.trust.freshness import AnchorAge, Reckoned
+    from loader.trust.trusted_root import Log
 
 BUILTIN_DIRECTORY: Final = (
     Path(sys.executable).resolve().parent
@@ -156,6 +157,20 @@ class TrustStore:
     def find(self, name: str) -> Anchor | None:
         """Return the anchor of this name, if the policy refers to it."""
         return next((anchor for anchor in self.anchors if anchor.name == name), None)
+
+    @property
+    def logs(self) -> tuple[Log, ...]:
+        """The logs of all trusted roots."""
+        return tuple(log for log, _ in self._logs())
+
+    def logs_of(self, names: Collection[str]) -> frozenset[str]:
+        """Return the ids of the logs of these anchors, hexadecimal."""
+        return frozenset(log.log_id.hex() for log, name in self._logs() if name in names)
+
+    def _logs(self) -> Iterator[tuple[Log, str]]:
+        for anchor in self.anchors:
+            if isinstance(anchor.value, TrustedRoot):
+                yield from ((log, anchor.name) for log in anchor.value.logs)
 
     def ages(self, rules: Sequence[AnchorRule], time: Reckoned) -> tuple[AnchorAge, ...]:
         """Return how old each anchor is at a time, and whether policy still takes it."""

@@ -55,6 +55,18 @@ class SignedTime:
     authority: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class LogTree:
+    """One state of one tree of one log. Rekor v1 signs every tree with the same key."""
+
+    log: str
+    """The log's id, hexadecimal."""
+    origin: str
+    """What the log calls the tree in its checkpoints."""
+    size: int
+    root_hash: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogProof:
     """An entry of a known log that records this signature; promise or proof is verified."""
@@ -69,6 +81,18 @@ class LogProof:
     proof: Checked
     checkpoint: Checkpoint | None
     """Verified, where there is a proof: a state of the log that this host may remember."""
+
+    @property
+    def tree(self) -> LogTree | None:
+        """The tree that the proof is about; None where the log only promised."""
+        if self.checkpoint is None:
+            return None
+        return LogTree(
+            log=self.log,
+            origin=self.checkpoint.origin,
+            size=self.checkpoint.size,
+            root_hash=self.checkpoint.root_hash,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ MINTS: set[tuple[str, str]] = {
     ("loader/stage/area.py:Area.stage", "Staged"),
     ("loader/stage/area.py:derive", "Staged"),
     ("loader/state/ledger.py:admit", "Admitted"),
+    ("loader/verify/growth.py:verify_growth", "Verified"),
     ("loader/verify/notary/repository.py:verify_repository", "Verified"),
     ("loader/verify/sigstore.py:verify_artifact", "Verified"),
     ("loader/verify/sigstore.py:verify_evidence", "Verified"),

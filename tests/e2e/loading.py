@@ -26,12 +26,19 @@ from typing import Any, BinaryIO, cast
 from bundler.pack.plan import plan
 from bundler.pack.writer import Format, write_archive
 from loader.digest import Digest
-from loader.model.bundle import BundleStatement, EvidenceEntry, ImageEntry, PlatformManifest
+from loader.model.bundle import (
+    BundleStatement,
+    EvidenceEntry,
+    ImageEntry,
+    PlatformManifest,
+    TrustEntry,
+)
 from loader.model.descriptor import Descriptor, MediaType, Platform
 from loader.model.reference import Reference
 from tests.fakes import attach
 from tests.fakes.content import INDEX_TYPES, ContentStore, encode
 from tests.fakes.images import Image, Layer, hello_image, hello_index
+from tests.fakes.sigworld import supplement
 from tests.fakes.sigworld.world import World
 from tests.presence import ROOT, missing
 
@@ -136,9 +143,13 @@ class Publisher:
         tag: str,
         days: int = 0,
         signed: bool = True,
+        proven: bool = False,
         repository: str = REPOSITORY,
     ) -> ImageEntry:
-        """Sign an image, so many days after the beginning, and say how it is packed."""
+        """Sign an image, so many days after the beginning, and say how it is packed.
+
+        `proven` adds the proof behind the log's promise, as `airlock pack` asks for it.
+        """
         evidence: tuple[EvidenceEntry, ...] = ()
         if signed:
             signature = self.world.sign_image_legacy(
@@ -155,6 +166,15 @@ class Publisher:
                     manifest=descriptor_of(manifest),
                 ),
             )
+            if proven:
+                blob = signature.layer().blob
+                document = supplement.supplement(signature.entries[0], blob)
+                added = image.store.add(supplement.written(document), supplement.MEDIA_TYPE)
+                evidence += (
+                    EvidenceEntry(
+                        subject=Digest.of(blob), store="supplement", manifest=descriptor_of(added)
+                    ),
+                )
         return ImageEntry(
             reference=Reference.parse(f"{repository}:{tag}"),
             image=descriptor_of(image.descriptor),
@@ -173,12 +193,13 @@ class Publisher:
         expires: datetime | None = None,
         seal: bool = True,
         form: Format = "zstd",
+        trust: Sequence[TrustEntry] = (),
     ) -> BundleStatement:
         """Write a bundle."""
         blobs = Blobs(store)
         statement = plan(
             entries,
-            (),
+            trust,
             blobs,
             created=SIGNED_AT,
             channel=channel,

@@ -285,6 +285,14 @@ def test_how_long_an_anchor_is_taken() -> None:
     assert other.warnings == ("anchor.other: no rule refers to it",)
 
 
+def test_whether_logs_must_be_witnessed() -> None:
+    for word in ("warn", "require"):
+        [rule] = parse(KEYLESS + f"[anchor.sigstore]\nwitness = '{word}'\n").anchor_rules
+        assert (rule.witness, rule.max_staleness) == (word, None)
+    refused(KEYLESS + "[anchor.sigstore]\nwitness = 'requires'\n")
+    refused(KEYLESS + "[anchor.sigstore]\nwitness = true\n")
+
+
 @pytest.mark.parametrize(
     "text", ["", "90", "90 d", "0d", "-1d", "1.5d", "90days", "P90D", "d", "999999d", "9\u0660d"]
 )
@@ -295,7 +303,11 @@ def test_what_is_no_length_of_time(text: str) -> None:
 
 
 def test_a_key_has_no_age() -> None:
-    for line in ("key = 'k.pub'\nmax-staleness = '30d'", "max-staleness = '30d'"):
+    for line in (
+        "key = 'k.pub'\nmax-staleness = '30d'",
+        "max-staleness = '30d'",
+        "witness = 'require'",
+    ):
         assert "age" in refused(KEY + f"[anchor.release]\n{line}\n").message
 
 

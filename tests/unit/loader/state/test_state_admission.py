@@ -21,9 +21,11 @@ from loader.errors import (
     UsageError,
 )
 from loader.model.fields import Fields
+from loader.policy.facts import LogSighting
 from loader.state.admission import Admission, Candidate, CandidateName, consider
 from loader.state.floors import Floors
 from loader.trust.freshness import AnchorAge, Dates, Reckoned, age_of
+from loader.verify.facts import LogTree
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -233,6 +235,24 @@ def test_an_anchor_that_expired_since_is_said() -> None:
 def test_an_anchors_age_is_looked_at_before_the_sequence() -> None:
     with pytest.raises(TrustRootStaleError):
         come(candidate(9), AFTER_TEN, anchor=Dates(expires_at=NOW - 30 * DAY), now=NOW + 61 * DAY)
+
+
+@pytest.mark.parametrize("vouched", [True, False])
+def test_a_channel_that_nobody_signed_keeps_no_heads_of_its_own(vouched: bool) -> None:  # noqa: FBT001
+    """Otherwise each new name on a stick would be a log that is seen for the first time."""
+    floors = Floors()
+    for size, channel, holds in (
+        (5, "a", "first"),
+        (9, "b", "first" if vouched else "unwitnessed"),
+    ):
+        tree = LogTree(log="c0" * 32, origin="rekor", size=size, root_hash=bytes([size]) * 32)
+        seen = (LogSighting(log=tree.log, name="rekor", tree=tree),)
+        one = candidate(1, channel=channel, vouched=vouched)
+        admission = come(replace(one, sightings=seen, counting=seen), floors)
+        assert [log.holds for log in admission.logs] == [holds]
+        floors = admission.floors
+    expected = {"a", "b"} if vouched else {"-"}
+    assert {name.split(":")[1] for _, name in floors.trust} == expected
 
 
 def test_a117_a_new_log_counts_from_the_beginning() -> None:

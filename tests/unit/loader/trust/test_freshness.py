@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loader.trust.anchors import AnchorRule
 from loader.trust.freshness import (
     MAX_STALENESS_DEFAULT,
     AnchorAge,
-    AnchorRule,
     Dates,
     Reckoned,
     age_of,
