@@ -13,12 +13,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bundler.policies.toml_text import Value, lines
-from bundler.preflight import FarSide
 from loader.errors import ConditionError, PolicyError, PolicyFileError, UsageError, shown
 from loader.trust.anchors import is_file
+
+if TYPE_CHECKING:
+    from bundler.preflight import FarSide
 
 NAME: Final = "the command line"
 _IDENTITY: Final = (
@@ -118,6 +120,8 @@ def far_side(options: argparse.Namespace) -> FarSide:
         UsageError: they contradict one another, or name nobody.
         AnchorFileError, TrustRootError: key or trusted root cannot be read.
     """
+    from bundler.preflight import FarSide  # noqa: PLC0415  (start-up loads what the verb needs)
+
     raw = "\n".join(policy_lines(options)).encode()
     try:
         return FarSide.read(raw, where=NAME, folder=Path())
