@@ -21,6 +21,7 @@ from bundler.verbs import (
     policy,
     promote,
     resolve,
+    trust,
     verify,
     verify_bundle,
 )
@@ -55,6 +56,7 @@ _VERBS: Final[dict[str, _Verb]] = {
     "attestation": attestation,
     "policy": policy,
     "resolve": resolve,
+    "trust": trust,
     "promote": promote,
     "compare": compare,
     "diff": diff,

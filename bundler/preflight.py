@@ -140,7 +140,11 @@ class FarSide:
             raw = Path(anchor.origin).read_bytes()
             blob = Descriptor.make(_MEDIA_TYPES[anchor.kind], raw)
             store.put(raw)
-            # A rule may name a file; what travels is a label.
-            label = _NO_LABEL.sub("-", Path(anchor.name).name).lstrip("._-") or anchor.kind
+            label = label_of(anchor.name) or anchor.kind
             entries.append(TrustEntry(anchor=label, kind=anchor.kind, blobs=(blob,)))
         return tuple(sorted(entries, key=lambda entry: entry.anchor))
+
+
+def label_of(name: str) -> str:
+    """Return what a statement calls an anchor: a rule may name a file, and a label travels."""
+    return _NO_LABEL.sub("-", Path(name).name).lstrip("._-")

@@ -77,6 +77,7 @@ NEEDS: dict[str, Need] = {
     "netns": Need(
         programs=("unshare",), look=_no_network_namespace, mend="run as root, or allow namespaces"
     ),
+    "notary": Need(programs=("notary", "notary-server")),
     "olareg": Need(programs=("olareg",)),
     "podman": Need(programs=("podman", "runc"), root=True),
     "regctl": Need(programs=("regctl",)),

@@ -12,6 +12,7 @@ from typing import Final
 from bundler import inspect
 from bundler.bundle_file import BundleFile
 from bundler.duration import parse_duration
+from bundler.notary.wanted import TrustSource
 from bundler.pack.lock import LOCK_NAME, Lock
 from bundler.pack.writer import Format
 from bundler.reach import Reach
@@ -52,6 +53,8 @@ class PackOrder:
     """Whether logs are asked for the proofs behind their promises."""
     log_url: str | None
     """Where they are asked; None: where the trusted root says."""
+    content_trust: TrustSource
+    """Where content trust is taken from that the policy asks for."""
 
     @classmethod
     def make(
@@ -95,6 +98,7 @@ class PackOrder:
             reach=_reach(options, file, environment),
             log_proofs=not options.no_log_proofs and (file is None or file.log_proofs),
             log_url=_log_url(options, file),
+            content_trust=TrustSource(server=options.notary_server, cache=options.notary_cache),
         )
 
 

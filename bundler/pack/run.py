@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bundler.arriving import Arriving
 from bundler.collect import Wanted, gathered, patient
+from bundler.notary.wanted import CapturedTrust, capture_wanted, expect_there
 from bundler.pack.lock import Lock
 from bundler.pack.locked import gathered_locked
 from bundler.pack.order import PackOrder
@@ -27,7 +28,7 @@ from bundler.pack.plan import plan
 from bundler.pack.publish import publish
 from bundler.pack.summary import Packed
 from bundler.pack.writer import size_max, write_archive
-from bundler.preflight import FarSide
+from bundler.preflight import FarSide, label_of
 from bundler.progress import Collecting, Meter
 from bundler.rekor.client import RekorClient
 from bundler.rekor.prove import Proven, prove
@@ -55,7 +56,8 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
     with _gathered(order, store, meter, cancelled) as (found, notes, layers):
         proven = _proven(order, found, store, far_side, cancelled)
         images = proven.images
-        trust = far_side.carried(store)
+        captured = _content_trust(order, images, store, far_side, cancelled)
+        trust = (*far_side.carried(store), *captured.entries)
         statement = _statement(order, images, trust, store)
         signatures = _signatures(statement, signers)
         judgement = far_side.judge(statement, signatures, store, now=order.now)
@@ -75,7 +77,7 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
         size=size,
         signature_count=len(signatures),
         opinion=opinion,
-        notes=(*notes, *proven.notes),
+        notes=(*notes, *proven.notes, *captured.notes),
         warnings=far_side.policy.warnings,
         seconds=time.monotonic() - began,
     )
@@ -103,6 +105,27 @@ def _proven(
         )
     finally:
         client.close()
+
+
+def _content_trust(
+    order: PackOrder,
+    images: tuple[ImageEntry, ...],
+    store: ContentStore,
+    far_side: FarSide,
+    cancelled: threading.Event,
+) -> CapturedTrust:
+    """Capture the content trust that the policy asks for; a lock's is what was packed then."""
+    if order.locked is not None:
+        return CapturedTrust(entries=expect_there(order.locked.trust, store))
+    return capture_wanted(
+        far_side.policy,
+        images,
+        store,
+        order.content_trust,
+        label_of=label_of,
+        settings=order.reach.settings,
+        sleep=patient(cancelled),
+    )
 
 
 @contextmanager

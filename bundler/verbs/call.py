@@ -65,3 +65,20 @@ def declare_registries(parser: argparse.ArgumentParser) -> None:
         "-j", "--jobs", type=int, default=4, metavar="N", help="transfers at a time (default: 4)"
     )
     remote.add_argument("--cache", type=Path, metavar="DIR", help="where downloads are kept")
+
+
+def declare_notary(parser: argparse.ArgumentParser) -> None:
+    """Add where content trust is taken from (docs/content-trust.md)."""
+    trust = parser.add_argument_group("content trust")
+    source = trust.add_mutually_exclusive_group()
+    source.add_argument(
+        "--notary-server",
+        metavar="URL",
+        help="ask this Notary server (default: where docker would, DOCKER_CONTENT_TRUST_SERVER)",
+    )
+    source.add_argument(
+        "--notary-cache",
+        type=Path,
+        metavar="DIR",
+        help="take it from ~/.docker/trust, ~/.notary, or what `trust fetch` wrote",
+    )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bundler.verbs.call import declare_registries
+from bundler.verbs.call import declare_notary, declare_registries
 from loader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave promises of logs as they are: ask for no proofs",
     )
+    declare_notary(parser)
     shown_as = parser.add_argument_group("output")
     shown_as.add_argument(
         "--json", action="store_true", help="the result as JSON on standard output"

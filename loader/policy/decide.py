@@ -302,6 +302,8 @@ def _unmet(
             where=where,
         )
     furthest = max(here, key=lambda item: STAGES.index(item.weighed.stage))
+    if isinstance(requirement, ContentTrustClaim) and furthest.weighed.problem is not None:
+        return replace(furthest.weighed.problem, where=where)  # one piece, and it says all
     best = [item for item in here if item.weighed.stage == furthest.weighed.stage]
     error, message = _AFTER[furthest.weighed.stage]
     codes = {i.weighed.problem.code for i in best if i.weighed.problem is not None}

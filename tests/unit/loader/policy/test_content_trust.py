@@ -133,7 +133,7 @@ def test_a_tag_that_nobody_signed(scene: Trusted) -> None:
     scene.notary.publish()
     error = scene.not_taken()
     assert error.code == "no-evidence.claim"
-    assert "the tag '1.0.0' is not signed" in error.found
+    assert "the tag '1.0.0' is not signed" in error.message
 
 
 def test_dc_1_another_role_is_nobody(scene: Trusted) -> None:

@@ -1,0 +1,83 @@
+"""`trust fetch`: bring trust material here, to be pinned, carried and looked at."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bundler.verbs.call import declare_notary, declare_registries
+
+if TYPE_CHECKING:
+    import argparse
+
+    from bundler.verbs.call import Call
+
+HELP: Final = "bring trust material here"
+DESCRIPTION: Final = (
+    "Fetch the content trust of repositories, all roles and every older root, from their Notary "
+    "server or from a cache, into a folder that docker, notary and `airlock pack --notary-cache` "
+    "read. What was fetched is verified from its own root and shown; nothing is pinned."
+)
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "repositories",
+        nargs="*",
+        metavar="REPOSITORY",
+        help="by its full name: docker.io/library/alpine",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="where it is put"
+    )
+    declare_notary(parser)
+    declare_registries(parser)
+
+
+def run(call: Call) -> int:
+    """Fetch, verify, write, and say what there is to pin."""
+    from bundler.collect import patient  # noqa: PLC0415  (what only a run needs)
+    from bundler.notary.captured import read_cache, repositories_in  # noqa: PLC0415
+    from bundler.notary.inspect import warnings_of  # noqa: PLC0415
+    from bundler.notary.server import NotaryServers, server_of  # noqa: PLC0415
+    from bundler.notary.sources import verify  # noqa: PLC0415
+    from bundler.reach import Reach  # noqa: PLC0415
+    from bundler.registry.credential_helper import HelperPrograms  # noqa: PLC0415
+    from bundler.registry.credentials import Credentials  # noqa: PLC0415
+    from loader.errors import UsageError  # noqa: PLC0415
+
+    options, now = call.arguments, call.clock()
+    cache: Path | None = options.notary_cache
+    names = tuple(options.repositories)
+    if not names and cache is None:
+        raise UsageError("nothing to fetch", expected="a repository's full name")
+    reach = Reach.make(options, environment=call.environment)
+    helper = HelperPrograms(environment=call.environment)
+    servers = NotaryServers(
+        reach.settings,
+        Credentials(call.environment, helper=helper),
+        sleep=patient(threading.Event()),
+    )
+    try:
+        for gun in names or (() if cache is None else repositories_in(cache)):
+            if cache is not None:
+                captured = read_cache(cache, gun)
+            else:
+                address = server_of(gun, options.notary_server, call.environment)
+                captured = servers.capture(address, gun)
+            trust = verify(captured, None)
+            target = captured.write(options.output)
+            print(f"{gun}: {len(captured.files)} files from {captured.origin}, in {target}")
+            print(f"  root {trust.seen.newest}, root key {', '.join(trust.roles[0].key_ids)}")
+            print("  NOT PINNED: compare that id with its publisher's before you pin it:")
+            print(
+                f'  {{"trust_pinning": {{"certs": {{"{gun}": ["{trust.roles[0].key_ids[0]}"]}}}}}}'
+            )
+            for line in (*captured.notes, *warnings_of(trust, now=now)):
+                print(f"airlock: warning: {gun}: {line}", file=sys.stderr)
+    finally:
+        servers.close()
+    return 0
