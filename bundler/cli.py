@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from bundler.verbs import (
+    attest_provenance,
     attestation,
     compare,
     diff,
@@ -53,6 +54,7 @@ _VERBS: Final[dict[str, _Verb]] = {
     "pack": pack,
     "inspect": inspect,
     "verify": verify,
+    "attest-provenance": attest_provenance,
     "attestation": attestation,
     "policy": policy,
     "resolve": resolve,

@@ -11,106 +11,44 @@ not compared. The one departure is that a pattern must match the whole text.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from bundler.checking.flag_options import IDENTITY, WORKFLOW, are_given, literal_type
 from bundler.policies.toml_text import Value, lines
+from bundler.preflight import FarSide
 from loader.errors import ConditionError, PolicyError, PolicyFileError, UsageError, shown
+from loader.policy.variables import read_variables
 from loader.trust.anchors import is_file
 
-if TYPE_CHECKING:
-    from bundler.preflight import FarSide
-
 NAME: Final = "the command line"
-_IDENTITY: Final = (
-    ("certificate-identity", "TEXT", "whom the certificate names, exactly"),
-    ("certificate-identity-regexp", "RE2", "the same as a pattern; the whole of it must match"),
-    ("certificate-oidc-issuer", "URL", "who vouched for that identity"),
-    ("certificate-oidc-issuer-regexp", "RE2", "the same as a pattern"),
-)
-_WORKFLOW: Final = ("trigger", "sha", "name", "repository", "ref")
-_WORDS: Final = {"true": True, "false": False}
-TYPES: Final = {
-    "custom": "https://cosign.sigstore.dev/attestation/v1",
-    "slsaprovenance": "https://slsa.dev/provenance/v0.2",
-    "slsaprovenance02": "https://slsa.dev/provenance/v0.2",
-    "slsaprovenance1": "https://slsa.dev/provenance/v1",
-    "spdx": "https://spdx.dev/Document",
-    "spdxjson": "https://spdx.dev/Document",
-    "cyclonedx": "https://cyclonedx.org/bom",
-    "link": "https://in-toto.io/Link/v1",
-    "vuln": "https://cosign.sigstore.dev/attestation/vuln/v1",
-    "openvex": "https://openvex.dev/ns",
-}
-"""What `--type` means in cosign (cmd/cosign/cli/options/predicate.go, v3.1.3)."""
 
 
-def declare_type(parser: argparse.ArgumentParser) -> None:
-    """Add of which type an attestation must be."""
-    parser.add_argument(
-        "--type",
-        metavar="TYPE",
-        help=f"attestations of this type, not signatures: {', '.join(TYPES)}, or a URI",
-    )
+def far_side_of(options: argparse.Namespace) -> FarSide:
+    """Return what is judged by: a policy, or what the flags mean.
 
-
-def declare(parser: argparse.ArgumentParser) -> None:
-    """Add who must have signed, in cosign's words."""
-    who = parser.add_argument_group("who must have signed (the flags of cosign)")
-    for name, kind, words in _IDENTITY:
-        who.add_argument(f"--{name}", metavar=kind, help=words)
-    for name in _WORKFLOW:
-        who.add_argument(
-            f"--certificate-github-workflow-{name}",
-            metavar="TEXT",
-            help=f"the certificate's extension for a workflow's {name}",
+    Raises:
+        UsageError: both, or neither; or as `far_side`.
+    """
+    variables = read_variables(options.var)
+    if options.policy is None:
+        if variables:
+            raise UsageError("variables fill a policy, and there is none", where="--var")
+        return far_side(options)
+    if options.policy.suffix in {".cue", ".rego"}:
+        raise UsageError(
+            "no CUE or Rego here",
+            where="--policy",
+            expected="a policy of ours (docs/policy.md)",
+            hint="conditions on what an attestation says are `predicate = { ... }` there",
         )
-    who.add_argument("--key", metavar="FILE", help="or: whoever holds this key (PEM)")
-    who.add_argument(
-        "-a",
-        "--annotations",
-        action="append",
-        default=[],
-        metavar="NAME=TEXT",
-        help="signed along (again for more)",
-    )
-    how = parser.add_argument_group("how it must be recorded (the flags of cosign)")
-    how.add_argument(
-        "--trusted-root",
-        metavar="FILE|NAME",
-        help="authorities and logs to judge by (default: sigstore, the public ones)",
-    )
-    _truth(how, "insecure-ignore-tlog", "no transparency log need know of it")
-    _truth(how, "insecure-ignore-sct", "no certificate log need have promised the certificate")
-    _truth(how, "use-signed-timestamps", "a timestamp authority must have seen it")
-    for name in ("offline", "private-infrastructure", "experimental-oci11", "check-claims"):
-        _truth(how, name, argparse.SUPPRESS, default=name == "check-claims")
-
-
-def _truth(group: argparse._ArgumentGroup, name: str, words: str, *, default: bool = False) -> None:
-    """Add a flag as Go programs have them: `--name`, `--name=true`, `--name=false`."""
-    group.add_argument(
-        f"--{name}",
-        nargs="?",
-        const=True,
-        default=default,
-        type=_word,
-        metavar="true|false",
-        help=words,
-    )
-
-
-def _word(text: str) -> bool:
-    if text not in _WORDS:
-        raise argparse.ArgumentTypeError(f"true or false, not {text!r}")
-    return _WORDS[text]
-
-
-def are_given(options: argparse.Namespace) -> bool:
-    """Tell whether the command line names somebody."""
-    names = (*(name for name, *_ in _IDENTITY), "key")
-    return any(getattr(options, name.replace("-", "_")) is not None for name in names)
+    if are_given(options):
+        raise UsageError(
+            "a policy says who must have signed; the flags are for verifying without one",
+            where="--policy",
+        )
+    return FarSide.open(options.policy, variables)
 
 
 def far_side(options: argparse.Namespace) -> FarSide:
@@ -120,13 +58,28 @@ def far_side(options: argparse.Namespace) -> FarSide:
         UsageError: they contradict one another, or name nobody.
         AnchorFileError, TrustRootError: key or trusted root cannot be read.
     """
-    from bundler.preflight import FarSide  # noqa: PLC0415  (start-up loads what the verb needs)
+    return read("\n".join(policy_lines(options)).encode(), options)
 
-    raw = "\n".join(policy_lines(options)).encode()
+
+def read(
+    raw: bytes, options: argparse.Namespace, *, names: Mapping[str, str] | None = None
+) -> FarSide:
+    """Read a policy that the command line wrote, and speak of flags where it is wrong.
+
+    Args:
+        raw: the policy.
+        options: the command line.
+        names: flags that are called otherwise than the key that they became.
+
+    Raises:
+        UsageError: the flags contradict one another, or cannot be meant.
+        AnchorFileError, TrustRootError: key or trusted root cannot be read.
+    """
     try:
         return FarSide.read(raw, where=NAME, folder=Path())
     except PolicyFileError as e:
-        name = e.where.rpartition(".")[2]
+        key = e.where.rpartition(".")[2]
+        name = (names or {}).get(key, key)
         flag = f"--{name}" if hasattr(options, name.replace("-", "_")) else ""
         raise UsageError(
             e.message,
@@ -137,7 +90,7 @@ def far_side(options: argparse.Namespace) -> FarSide:
         ) from e
 
 
-def advice(options: argparse.Namespace, error: PolicyError) -> str:
+def advice(options: argparse.Namespace, error: PolicyError | None) -> str:
     """Return which flag may be meant where evidence is not recorded as they ask by default."""
     if isinstance(error, ConditionError) and options.key and not _without_log(options):
         return (
@@ -145,6 +98,15 @@ def advice(options: argparse.Namespace, error: PolicyError) -> str:
             "--insecure-ignore-tlog=true takes a signature without"
         )
     return ""
+
+
+def speaker(options: argparse.Namespace) -> dict[str, Value]:
+    """Return who is named, and how it must be recorded, by the keys of a requirement.
+
+    Raises:
+        UsageError: nobody is, or a flag cannot be meant.
+    """
+    return _said(options)
 
 
 def policy_lines(options: argparse.Namespace) -> Iterator[str]:
@@ -163,11 +125,6 @@ def policy_lines(options: argparse.Namespace) -> Iterator[str]:
     yield from lines({"match": "**", "name": "as-packed", "scope": "index"})
     yield "[[image.require]]"
     yield from lines({**_claim(options), **_said(options), **_signed_along(options)})
-
-
-def literal_type(word: str) -> str:
-    """Return what a word of cosign's stands for; other words and URIs stand for themselves."""
-    return TYPES.get(word, word)
 
 
 def _claim(options: argparse.Namespace) -> dict[str, Value]:
@@ -196,19 +153,19 @@ def _said(options: argparse.Namespace) -> dict[str, Value]:
             hint="`airlock policy init IMAGE` shows who signed an image",
         )
     found: dict[str, Value] = {}
-    workflow = [f"certificate-github-workflow-{name}" for name in _WORKFLOW]
-    for name in (*(one for one, *_ in _IDENTITY), *workflow):
+    workflow = [f"certificate-github-workflow-{name}" for name in WORKFLOW]
+    for name in (*(one for one, *_ in IDENTITY), *workflow):
         said: str | None = getattr(options, name.replace("-", "_"))
         if said is not None:
             found[name] = said
     without_log = _without_log(options)
     timestamps = 1 if options.use_signed_timestamps else 0
     if options.key is not None:
-        found["key"] = _file_or_name("key", options.key)
+        found["key"] = file_or_name("key", options.key)
         if not without_log or timestamps:
-            found["trusted-root"] = _root(options)
+            found["trusted-root"] = root_of(options)
     else:
-        found["trusted-root"] = _root(options)
+        found["trusted-root"] = root_of(options)
         found["sct"] = 0 if options.insecure_ignore_sct else 1
     found["log"] = "none" if without_log else "promise"
     found["timestamps"] = timestamps
@@ -219,12 +176,13 @@ def _without_log(options: argparse.Namespace) -> bool:
     return bool(options.insecure_ignore_tlog or options.private_infrastructure)
 
 
-def _root(options: argparse.Namespace) -> str:
-    return _file_or_name("trusted-root", options.trusted_root or "sigstore")
+def root_of(options: argparse.Namespace) -> str:
+    """Return the trusted root that is judged by."""
+    return file_or_name("trusted-root", options.trusted_root or "sigstore")
 
 
-def _file_or_name(flag: str, text: str) -> str:
-    """Return a file by its full path, which a policy takes for one whatever its name ends with."""
+def file_or_name(flag: str, text: str) -> str:
+    """Return an anchor's name, or a file by its full path: no policy takes that for a name."""
     scheme, colon, _ = text.partition("://")
     if colon:
         raise UsageError(

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from bundler.checking.subject import Subject
+from bundler.checking.subject import Subject, named
 from bundler.preflight import FarSide
 from loader.digest import Digest
 from loader.errors import PolicyError, VerificationError
@@ -88,6 +88,7 @@ def _judge(
     try:
         found = far_side.judge(subject.statement, subject.signatures, subject.blobs, now=now)
     except PolicyError as e:
+        e.reasons = tuple(named(reason, subject.text) for reason in e.reasons)
         return e.judgement if isinstance(e.judgement, Judgement) else None, e
     return found, None
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from bundler.checking.flags import TYPES
+from bundler.checking.flag_options import TYPES
 from bundler.policies.toml_text import Value, comment, lines
 from loader.errors import UsageError, shown
 

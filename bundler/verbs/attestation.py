@@ -10,9 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bundler.checking import flags
+from bundler.checking import flag_options
 from bundler.verbs.call import Parser, declare_registries
-from bundler.verbs.verify import far_side_of
 from loader.errors import NoEvidenceError, UsageError, shown
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     below = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     show = below.add_parser("show", help="print them", description=_SHOW)
     show.add_argument("subject", metavar="IMAGE|BUNDLE")
-    flags.declare_type(show)
+    flag_options.declare_type(show)
     show.add_argument(
         "--predicate", action="store_true", help="the predicate alone, without the statement"
     )
@@ -54,7 +53,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--policy", type=Path, metavar="FILE", help="show what counts for it")
     show.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="fill it")
     show.add_argument("--no-progress", action="store_true", help="no bars")
-    flags.declare(show)
+    flag_options.declare(show)
     declare_registries(show)
 
 
@@ -81,10 +80,12 @@ def run(call: Call) -> int:
 
 
 def _far_side(options: argparse.Namespace) -> FarSide | None:
-    if options.policy is None and not flags.are_given(options):
+    if options.policy is None and not flag_options.are_given(options):
         return None
     if options.policy is None and options.type is None:
         raise UsageError("which attestations?", expected="--type TYPE")
+    from bundler.checking.flags import far_side_of  # noqa: PLC0415
+
     return far_side_of(options)
 
 
@@ -126,12 +127,12 @@ def _wanted(options: argparse.Namespace) -> PredicateType | None:
     if options.type is None:
         return None
     try:
-        return PredicateType(flags.literal_type(options.type))
+        return PredicateType(flag_options.literal_type(options.type))
     except ValueError as e:
         raise UsageError(
             "not a type of attestations",
             where="--type",
-            expected=f"a URI, or one of {', '.join(flags.TYPES)}",
+            expected=f"a URI, or one of {', '.join(flag_options.TYPES)}",
             found=shown(options.type),
         ) from e
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bundler.checking import flags
+from bundler.checking import flag_options
 from bundler.verbs.call import declare_registries
 from loader.errors import UsageError
 
@@ -47,8 +47,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--require-digest", action="store_true", help="take no image that is named by its tag"
     )
-    flags.declare_type(parser)
-    flags.declare(parser)
+    flag_options.declare_type(parser)
+    flag_options.declare(parser)
+    flag_options.declare_provenance(parser)
     declare_registries(parser)
     output = parser.add_argument_group("output")
     output.add_argument(
@@ -66,7 +67,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(call: Call) -> int:
     """Collect, judge, and say what was found."""
-    from bundler.checking import as_text  # noqa: PLC0415  (what only a run needs)
+    from bundler.checking import as_text, flags, provenance  # noqa: PLC0415  (only a run needs it)
     from bundler.checking.subject import opened  # noqa: PLC0415
     from bundler.checking.verdict import judged  # noqa: PLC0415
     from bundler.progress import meter  # noqa: PLC0415
@@ -74,9 +75,7 @@ def run(call: Call) -> int:
 
     options, now = call.arguments, call.clock()
     as_json = _as_json(options)
-    if options.policy is not None and options.type is not None:
-        raise UsageError("a policy says which attestations there must be", where="--type")
-    far_side = far_side_of(options)
+    far_side, of_slsa = _far_side(options)
     bars = False if options.no_progress or as_json else None
     with (
         meter(sys.stderr, bars=bars) as shown_by,
@@ -90,26 +89,52 @@ def run(call: Call) -> int:
         ) as subject,
     ):
         verdict = judged(subject, far_side, now=now)
-        documents = _documents(verdict, options) if as_json and verdict.error is None else []
-    warn(far_side)
+        documents = _documents(verdict, options, of_slsa=of_slsa) if as_json else []
+    for warning in far_side.policy.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if as_json and verdict.error is None:
         print("\n".join(json.dumps(one) for one in documents))
     else:
         stream = sys.stderr if as_json else sys.stdout
         print("\n".join(as_text.lines(verdict, explain=options.explain)), file=stream)
-    if verdict.error is not None and options.policy is None:
-        hint = flags.advice(options, verdict.error)
-        if hint:
-            print(f"hint: {hint}", file=sys.stderr)
+        if of_slsa and verdict.error is None:
+            print("\n".join(provenance.slsa_verifier_lines(verdict)))
+    hint = flags.advice(options, verdict.error)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
     return verdict.exit_status
 
 
-def _documents(verdict: Verdict, options: argparse.Namespace) -> list[JsonValue]:
+def _far_side(options: argparse.Namespace) -> tuple[FarSide, bool]:
+    """Return what is judged by, and whether it is provenance as slsa-verifier asks for it.
+
+    Raises:
+        UsageError: flags that contradict one another.
+    """
+    from bundler.checking import flags, provenance  # noqa: PLC0415
+
+    asked = provenance.asked_by(options)
+    if options.policy is not None and options.type is not None:
+        raise UsageError("a policy says which attestations there must be", where="--type")
+    if asked is None:
+        return flags.far_side_of(options), False
+    if options.policy is not None or options.type is not None:
+        raise UsageError(
+            "a policy, or a type, beside what is asked of the provenance", where="--source-uri"
+        )
+    who = flags.speaker(options) if flag_options.are_given(options) else None
+    requirement = asked.requirement(who)
+    if who is None:
+        requirement |= {"trusted-root": flags.root_of(options)}
+    return flags.read(provenance.policy_text(requirement), options), True
+
+
+def _documents(verdict: Verdict, options: argparse.Namespace, *, of_slsa: bool) -> list[JsonValue]:
     """Return what cosign prints, a document a line: an array of signatures, or envelopes."""
     from bundler.checking import as_cosign  # noqa: PLC0415
     from bundler.checking.verdict import counted  # noqa: PLC0415
 
-    if options.type is not None:
+    if options.type is not None or of_slsa:
         return list(as_cosign.envelopes(counted(verdict)))
     return [as_cosign.signatures(counted(verdict))]
 
@@ -118,38 +143,3 @@ def _as_json(options: argparse.Namespace) -> bool:
     if options.json and options.output == "text":
         raise UsageError("--json together with --output text")
     return bool(options.json) or options.output == "json"
-
-
-def far_side_of(options: argparse.Namespace) -> FarSide:
-    """Return what is judged by.
-
-    Raises:
-        UsageError: both flags and a policy, or neither.
-    """
-    from bundler.preflight import FarSide  # noqa: PLC0415
-    from loader.policy.variables import read_variables  # noqa: PLC0415
-
-    variables = read_variables(options.var)
-    if options.policy is None:
-        if variables:
-            raise UsageError("variables fill a policy, and there is none", where="--var")
-        return flags.far_side(options)
-    if options.policy.suffix in {".cue", ".rego"}:
-        raise UsageError(
-            "no CUE or Rego here",
-            where="--policy",
-            expected="a policy of ours (docs/policy.md)",
-            hint="conditions on what an attestation says are `predicate = { ... }` there",
-        )
-    if flags.are_given(options):
-        raise UsageError(
-            "a policy says who must have signed; the flags are for verifying without one",
-            where="--policy",
-        )
-    return FarSide.open(options.policy, variables)
-
-
-def warn(far_side: FarSide) -> None:
-    """Say on standard error what in a policy or in flags is allowed and perhaps not meant."""
-    for warning in far_side.policy.warnings:
-        print(f"warning: {warning}", file=sys.stderr)

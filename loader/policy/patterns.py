@@ -214,7 +214,8 @@ class Regexp:
         return tuple(found)
 
     def __str__(self) -> str:
-        return f"/{shown(self.text)[1:-1]}/"
+        # As the operator wrote it: with the backslashes doubled, nobody could copy it.
+        return "/" + "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in self.text) + "/"
 
 
 TextPattern: TypeAlias = Exact | Regexp

@@ -281,6 +281,9 @@ def _facts(provenance: Provenance, signer: Signer, level: int, why: str) -> Iter
             for prefix, kind in (("refs/tags/", "tag"), ("refs/heads/", "branch")):
                 if value.startswith(prefix):
                     yield Fact(name=kind, value=value.removeprefix(prefix), source=source)
+    branches = {branch.removeprefix("refs/heads/") for branch in provenance.branches}
+    if not _told(provenance, signer)["ref"].startswith("refs/heads/") and len(branches) == 1:
+        yield Fact(name="branch", value=branches.pop(), source="predicate, of the event")
 
 
 def _other_build(claim: ProvenanceClaim, provenance: Provenance, signer: Signer) -> Problem | None:

@@ -16,7 +16,7 @@ from bundler.policies.schema import policy_schema
 from loader.errors import PolicyFileError
 from loader.policy.keys import Form, Key, Listing, Named, Record, Text, Whole
 from loader.policy.model import POLICY_KEYS, Policy
-from loader.policy.reading import CLAIM_KEYS
+from loader.policy.reading import CLAIM_KEYS, Claim
 from loader.policy.reading_anchors import ANCHOR_KEYS
 from tests.presence import ROOT
 
@@ -96,7 +96,19 @@ def toml(value: object) -> str:
     return value.isoformat() if isinstance(value, dt.date) else json.dumps(value)
 
 
-def cases() -> Iterator[tuple[str, Key, object]]:
+def whole(claim: Claim) -> dict[str, object]:
+    """A requirement with no more than it needs."""
+    found: dict[str, object] = {"claim": claim}
+    for key in CLAIM_KEYS[claim]:
+        if key.name == "key":
+            found[key.name] = "release"
+        elif key.required and key.name != "claim":
+            assert isinstance(key.form, Text)
+            found[key.name] = key.form.words[0] if key.form.words else "https://acme.example/t"
+    return found
+
+
+def cases() -> Iterator[tuple[Claim, Key, object]]:
     for claim, keys in CLAIM_KEYS.items():
         for key in keys:
             for value in wrong(key.form):
@@ -110,22 +122,34 @@ def cases() -> Iterator[tuple[str, Key, object]]:
         for number, case in enumerate(cases())
     ],
 )
-def test_what_the_schema_refuses_the_reader_refuses(claim: str, key: Key, value: object) -> None:
-    requirement: dict[str, object] = {"claim": claim, "key": "release", key.name: value}
+def test_what_the_schema_refuses_the_reader_refuses(claim: Claim, key: Key, value: object) -> None:
+    requirement = whole(claim) | {key.name: value}
+    if key.name == "any":
+        del requirement["key"]  # one speaker, or a list of them
     document = GOOD | {"image": [GOOD["image"][0] | {"require": [requirement]}]}
     assert complaints(document)
     text = "schema = 1\n[[image]]\nmatch = 'ghcr.io/acme/app'\n[[image.require]]\n"
     text += "".join(f"{name} = {toml(one)}\n" for name, one in requirement.items())
-    assert reader_refuses(text)
+    assert f"require[0].{key.name}" in reader_refuses(text)
 
 
 @pytest.mark.parametrize("claim", CLAIM_KEYS)
-def test_a_key_that_is_not_listed_is_refused_by_both(claim: str) -> None:
-    requirement = {"claim": claim, "key": "release", "no-such-key": 1}
+def test_a_requirement_with_what_it_needs_passes_both(claim: Claim) -> None:
+    requirement = whole(claim)
+    assert not complaints(GOOD | {"image": [GOOD["image"][0] | {"require": [requirement]}]})
+    text = "schema = 1\n[[image]]\nmatch = 'ghcr.io/acme/app'\n[[image.require]]\n"
+    text += "".join(f"{name} = {toml(one)}\n" for name, one in requirement.items())
+    assert not reader_refuses(text)
+
+
+@pytest.mark.parametrize("claim", CLAIM_KEYS)
+def test_a_key_that_is_not_listed_is_refused_by_both(claim: Claim) -> None:
+    requirement = whole(claim) | {"no-such-key": 1}
     document = GOOD | {"image": [GOOD["image"][0] | {"require": [requirement]}]}
     assert complaints(document)
-    text = f"schema = 1\n[[image]]\nmatch = 'a.example/b'\n[[image.require]]\nclaim = '{claim}'\n"
-    assert "unknown key" in reader_refuses(f"{text}key = 'release'\nno-such-key = 1\n")
+    text = "schema = 1\n[[image]]\nmatch = 'a.example/b'\n[[image.require]]\n"
+    text += "".join(f"{name} = {toml(one)}\n" for name, one in requirement.items())
+    assert "unknown key" in reader_refuses(text)
 
 
 @pytest.mark.parametrize("key", POLICY_KEYS, ids=lambda key: key.name)
