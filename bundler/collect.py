@@ -339,16 +339,6 @@ class _Run:
             raise
 
 
-def patient(cancelled: threading.Event) -> Callable[[float], None]:
-    """Return a `sleep` that ends at once, with `CancelledError`, when the run is cancelled."""
-
-    def sleep(seconds: float) -> None:
-        if cancelled.wait(seconds):
-            raise CancelledError("stopped")
-
-    return sleep
-
-
 def _expect_distinct(images: Sequence[ResolvedImage]) -> None:
     seen: set[Reference] = set()
     for image in images:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from bundler.collect import patient
 from bundler.registry.credential_helper import HelperPrograms
 from bundler.registry.credentials import Credentials
 from bundler.registry.oras_client import RegistryClient
+from bundler.registry.retry import patient
 from bundler.registry.settings import RegistrySettings
 from loader.errors import UsageError
 

@@ -189,6 +189,7 @@ def _load_one(
                 reference=one.image.name.reference,
                 graph=one.image.graph,
                 selection=one.selection,
+                evidence=one.image.entry.evidence,
                 blobs=bundle,
                 replace=one.image.policy.tags,
                 owned=mine,

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 from bundler.arriving import Arriving
-from bundler.collect import Wanted, gathered, patient
+from bundler.collect import Wanted, gathered
 from bundler.notary.wanted import CapturedTrust, capture_wanted, expect_there
 from bundler.pack.lock import Lock
 from bundler.pack.locked import gathered_locked
@@ -30,6 +30,7 @@ from bundler.pack.summary import Packed
 from bundler.pack.writer import size_max, write_archive
 from bundler.preflight import FarSide, label_of
 from bundler.progress import Collecting, Meter
+from bundler.registry.retry import patient
 from bundler.rekor.client import RekorClient
 from bundler.rekor.prove import Proven, prove
 from bundler.second_opinion import second_opinion

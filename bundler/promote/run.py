@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bundler.collect import CollectedImage, Wanted, gathered, patient
+from bundler.collect import CollectedImage, Wanted, gathered
 from bundler.errors import RemoteIncompleteError, RemoteNotFoundError
 from bundler.evidence import Evidence, Finder
 from bundler.pack.plan import plan
@@ -35,6 +35,7 @@ from bundler.registry.oras_client import RegistryClient
 from bundler.registry.publication import Publication, publication
 from bundler.registry.publisher import Missing, Mounts, Publisher, Workers
 from bundler.registry.repository import RegistryRepository
+from bundler.registry.retry import patient
 from bundler.registry.streams import blob_reader
 from bundler.sources import RegistryImage
 from bundler.store import ContentStore

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from bundler.errors import RemoteError
+from bundler.errors import CancelledError, RemoteError
 from bundler.registry.settings import Timing
 
 T = TypeVar("T")
@@ -56,6 +57,16 @@ class Retry:
         )
         # At least half of the span, so that an unlucky draw does not hammer the server.
         self.sleep(max(asked, longest * (0.5 + 0.5 * self.spread())))
+
+
+def patient(cancelled: threading.Event) -> Callable[[float], None]:
+    """Return a `sleep` that ends at once, with `CancelledError`, when the run is cancelled."""
+
+    def sleep(seconds: float) -> None:
+        if cancelled.wait(seconds):
+            raise CancelledError("stopped")
+
+    return sleep
 
 
 def retry_after_seconds(value: str | None, date: str | None) -> float | None:

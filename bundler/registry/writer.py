@@ -141,6 +141,21 @@ class RegistryWriter:
 
         self._retry.run(attempt)
 
+    def remove_tag(self, tag: str) -> None:
+        """Take a tag away; what it pointed to stays. A tag that is not there is none to take.
+
+        Raises:
+            RemoteError: the registry, also where it removes no tags.
+        """
+        url = f"{self._door.base}/manifests/{tag}"
+
+        def attempt() -> None:
+            with self._door.send("DELETE", url, {}) as answer:
+                if answer.status != NOT_FOUND:
+                    self._door.expect(answer, _ACCEPTED, OK, _NO_CONTENT)
+
+        self._retry.run(attempt)
+
     # --- uploads ------------------------------------------------------------------------------
 
     def _begin(self) -> str:

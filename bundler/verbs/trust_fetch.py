@@ -39,7 +39,6 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(call: Call) -> int:
     """Fetch, verify, write, and say what there is to pin."""
-    from bundler.collect import patient  # noqa: PLC0415  (what only a run needs)
     from bundler.notary.captured import read_cache, repositories_in  # noqa: PLC0415
     from bundler.notary.inspect import warnings_of  # noqa: PLC0415
     from bundler.notary.server import NotaryServers, server_of  # noqa: PLC0415
@@ -47,6 +46,7 @@ def run(call: Call) -> int:
     from bundler.reach import Reach  # noqa: PLC0415
     from bundler.registry.credential_helper import HelperPrograms  # noqa: PLC0415
     from bundler.registry.credentials import Credentials  # noqa: PLC0415
+    from bundler.registry.retry import patient  # noqa: PLC0415  (what only a run needs)
     from loader.errors import UsageError  # noqa: PLC0415
 
     options, now = call.arguments, call.clock()

@@ -23,6 +23,7 @@ from loader.model.image import ImageConfig, ImageIndex, ImageManifest
 
 if TYPE_CHECKING:
     from loader.digest import Digest
+    from loader.model.bundle import EvidenceEntry
     from loader.model.descriptor import Platform
     from loader.model.reference import Reference
     from loader.witness import Staged
@@ -79,6 +80,8 @@ class Expected:
     graph: ImageParts
     selection: tuple[PlatformParts, ...]
     """The platforms that are wanted: one for a runtime that runs them, any number for a layout."""
+    evidence: tuple[EvidenceEntry, ...] = ()
+    """What speaks of it, for a target that keeps evidence with its images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

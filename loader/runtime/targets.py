@@ -15,11 +15,13 @@ from loader.runtime.docker import Docker, docker_client
 from loader.runtime.launcher import Launcher
 from loader.runtime.oci_layout import OciLayout
 from loader.runtime.podman import Podman, podman_client
+from loader.runtime.registry import Registry, push_client
+from loader.runtime.relocation import Destination
 
 if TYPE_CHECKING:
     from loader.runtime.base import Runtime
 
-TARGETS: Final = "oci:DIR, docker, podman, containerd or containerd:NAMESPACE"
+TARGETS: Final = "oci:DIR, docker, podman, containerd, containerd:NAMESPACE or registry:HOST/PREFIX"
 MACHINES: Final = {
     "x86_64": "linux/amd64",
     "aarch64": "linux/arm64",
@@ -38,9 +40,14 @@ _FORMS: Final = "one of " + TARGETS
 class Target:
     """Where images go."""
 
-    runtime: Literal["oci", "docker", "podman", "containerd"]
+    runtime: Literal["oci", "docker", "podman", "containerd", "registry"]
     argument: str = ""
-    """The layout's folder, or containerd's namespace where one is given."""
+    """The layout's folder, containerd's namespace where one is given, registry and prefix."""
+
+    @property
+    def takes_all_platforms(self) -> bool:
+        """Whether it keeps images for others to run: this machine's platform says nothing there."""
+        return self.runtime in {"oci", "registry"}
 
     def __str__(self) -> str:
         return f"{self.runtime}:{self.argument}" if self.argument else self.runtime
@@ -60,6 +67,8 @@ def parse_target(text: str) -> Target:
             return Target(runtime=runtime)
         case "containerd" if bool(colon) == bool(argument):
             return Target(runtime="containerd", argument=argument)
+        case "registry" if argument:
+            return Target(runtime="registry", argument=str(Destination.parse(argument)))
         case _:
             raise UsageError("not a target", where="--into", expected=_FORMS, found=shown(text))
 
@@ -102,6 +111,10 @@ def open_target(
                     environment, namespace=target.argument or None, client=client
                 )
                 runtime = Containerd(stack.enter_context(Launcher.start(chosen)))
+            case "registry":
+                chosen = push_client(environment, client=client)
+                destination = Destination.parse(target.argument)
+                runtime = Registry(stack.enter_context(Launcher.start(chosen)), destination)
         runtime.probe()
         yield runtime
 
@@ -118,6 +131,8 @@ def target_key(target: Target, environment: Mapping[str, str]) -> str:
         case "containerd":
             space = target.argument or environment.get("CONTAINERD_NAMESPACE") or "default"
             key, further = f"containerd:{space}", environment.get("CONTAINERD_ADDRESS")
+        case "registry":
+            return f"registry:{target.argument}"
         case _:
             assert_never(target.runtime)
     return f"{key} at {further}" if further else key

@@ -31,7 +31,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--into",
         required=True,
         metavar="TARGET",
-        help="oci:DIR, docker, podman, containerd or containerd:NAMESPACE",
+        help="oci:DIR, docker, podman, containerd[:NAMESPACE] or registry:HOST/PREFIX",
     )
     parser.add_argument(
         "-p", "--platform", metavar="OS/ARCH", help="this platform of each image, not the host's"
@@ -86,7 +86,7 @@ def _wish(call: Call, target: Target) -> Wish:
     from loader.runtime.targets import host_platform, target_key  # noqa: PLC0415
 
     asked: str | None = call.arguments.platform
-    if asked is None and target.runtime != "oci":
+    if asked is None and not target.takes_all_platforms:
         asked = host_platform()
     try:
         platform = None if asked is None else Platform.parse(asked)

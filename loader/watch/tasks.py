@@ -116,7 +116,9 @@ def load_one(
                 cut_off(sockets="none")
                 wish = Wish(
                     target=target_key(target, environment),
-                    platform=None if target.runtime == "oci" else Platform.parse(host_platform()),
+                    platform=None
+                    if target.takes_all_platforms
+                    else Platform.parse(host_platform()),
                 )
 
                 def healthy() -> None:

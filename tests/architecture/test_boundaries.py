@@ -14,6 +14,7 @@ from tests.architecture import tree
 
 # What the connected side shares with the loader: everything up to the verdict, nothing behind it.
 SHARED = {
+    "VERSION",
     "archive", "digest", "errors", "evidence", "graph", "inflate", "interrupts", "judge", "limits",
     "model", "policy", "source", "supplement", "trust", "verify", "version", "witness",
 }  # fmt: skip

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bundler.collect import CollectedImage, Wanted, collect, patient
+from bundler.collect import CollectedImage, Wanted, collect
 from bundler.registry.credential_helper import HelperPrograms
 from bundler.registry.credentials import Credentials
 from bundler.registry.oras_client import RegistryClient
+from bundler.registry.retry import patient
 from bundler.registry.settings import RegistrySettings, Timing
 from bundler.sources import parse_source
 from bundler.store import ContentStore

@@ -22,6 +22,10 @@ _START = datetime(2025, 1, 1, tzinfo=UTC)
 _END = datetime(2045, 1, 1, tzinfo=UTC)
 
 
+USES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+"""A certificate of the server's is as good for a client: it saves making another one."""
+
+
 def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
@@ -69,11 +73,16 @@ class TlsFiles:
     authority: Path
     certificate: Path
     key: Path
+    asks_clients: bool = False
+    """Whether a client must show a certificate of the same authority."""
 
     def server_context(self) -> ssl.SSLContext:
         """For the server's sockets."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)
+        if self.asks_clients:
+            context.load_verify_locations(self.authority)
+            context.verify_mode = ssl.CERT_REQUIRED
         return context
 
 
@@ -93,7 +102,7 @@ def private_ca(folder: Path, hosts: tuple[str, ...] = ("localhost",)) -> TlsFile
         _builder("loopback", "fake private CA", leaf, root)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(authority=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(USES), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(root, SHA256())
     )

@@ -1,0 +1,1 @@
+"""`airlock-push`: what the loader starts, after its verdict, to write to a registry."""

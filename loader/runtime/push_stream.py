@@ -1,0 +1,190 @@
+"""What `airlock-push` gets on its standard input: a plan, documents, blobs (`bundler.push.intake`).
+
+Made from verified values and staged blobs alone, and hashed once more on the way out of quarantine.
+Layers are compared with the config's diff_ids, also those that the registry has already: it unpacks
+nothing, so nobody else would.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import rfc8785
+
+from loader.errors import OciPlatformError
+from loader.model.bundle import EvidenceEntry, ImageEntry, PlatformManifest
+from loader.model.descriptor import Descriptor
+from loader.model.image import ImageManifest, parse_manifest
+from loader.runtime.blobs import diff_ids, read_blob, read_layer, unique
+
+if TYPE_CHECKING:
+    from loader.digest import Digest
+    from loader.model.strictjson import JsonObject, JsonValue
+    from loader.runtime.base import Expected, StagedBlobs
+
+SCHEMA = 1
+_LENGTH_SIZE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """One image as it is handed to `airlock-push`."""
+
+    entry: ImageEntry
+    """Under its source's name, with the platforms that were selected."""
+    top: Digest
+    """What the tag will point to."""
+    documents: Mapping[Digest, bytes]
+    """Indexes, manifests and configs, by digest."""
+    evidence: tuple[tuple[Descriptor, ImageManifest], ...]
+    wanted: frozenset[Digest]
+    """Everything that the registry must give back."""
+
+
+def parcel_of(image: Expected, blobs: StagedBlobs | None) -> Parcel:
+    """Return what is to be published of an image; its evidence only where `blobs` has it.
+
+    Raises:
+        OciPlatformError: several platforms are selected, and not all: no registry takes an index
+            without its manifests.
+    """
+    here = {kept.manifest.descriptor.digest for kept in image.selection}
+    here |= {index.descriptor.digest for index in image.graph.indexes}
+    whole = all(
+        listed.digest in here
+        for index in image.graph.indexes
+        for listed in index.platform_manifests
+    )
+    if not whole and len(image.selection) != 1:
+        raise OciPlatformError(
+            "a registry takes an index only with all the platforms that it lists",
+            where=str(image.reference),
+            found=", ".join(str(kept.platform) for kept in image.selection),
+            hint="say one with --platform, or pack the image with all of them",
+        )
+    documents = {index.descriptor.digest: index.raw for index in image.graph.indexes}
+    wanted = set(documents) if whole else set()
+    for kept in image.selection:
+        documents[kept.manifest.descriptor.digest] = kept.manifest.raw
+        wanted |= {kept.manifest.descriptor.digest, *(b.digest for b in kept.manifest.blobs)}
+        if kept.config is not None:
+            documents[kept.config.descriptor.digest] = kept.config.raw
+    about = set(documents)
+    items = [e for e in image.evidence if e.subject in about and e.store != "supplement"]
+    if not whole:
+        items = [e for e in items if e.store != "buildkit"]
+    evidence = tuple(_evidence(items, blobs)) if blobs is not None else ()
+    for described, manifest in evidence:
+        wanted |= {described.digest, *(blob.digest for blob in manifest.blobs)}
+    top = image.graph.top.descriptor
+    return Parcel(
+        entry=ImageEntry(
+            reference=image.reference,
+            image=_bare(top),
+            platforms=tuple(
+                PlatformManifest(platform=kept.platform, manifest=_bare(kept.manifest.descriptor))
+                for kept in image.selection
+                if kept.platform is not None
+            ),
+            evidence=tuple(items) if blobs is not None else (),
+        ),
+        top=top.digest if whole else image.selection[0].manifest.descriptor.digest,
+        documents=documents,
+        evidence=evidence,
+        wanted=frozenset(wanted),
+    )
+
+
+def _evidence(
+    items: Iterable[EvidenceEntry], blobs: StagedBlobs
+) -> Iterator[tuple[Descriptor, ImageManifest]]:
+    for item in items:
+        raw = b"".join(read_blob(blobs, item.manifest))
+        where = f"evidence {item.manifest.digest.short}"
+        manifest = parse_manifest(raw, item.manifest, where=where)
+        if isinstance(manifest, ImageManifest):
+            yield item.manifest, manifest
+
+
+def looked_for(parcel: Parcel) -> Iterator[bytes]:
+    """Yield the stream of a look or a check: the plan and the documents, no blobs."""
+    yield from _opening(parcel, mounts={}, current=None)
+    yield _frame({"end": True})
+
+
+def pushed(
+    parcel: Parcel,
+    image: Expected,
+    blobs: StagedBlobs,
+    *,
+    missing: Collection[str],
+    mounts: Mapping[str, str],
+    current: str | None,
+) -> Iterator[bytes]:
+    """Yield the stream of a push: the plan, the documents, and the blobs that are missing.
+
+    Raises:
+        DigestError: quarantine no longer holds what was verified.
+        DiffIdError: a layer is not what its image's config says.
+    """
+    yield from _opening(parcel, mounts=mounts, current=current)
+    done: set[Digest] = set(parcel.documents)
+    for _, manifest in parcel.evidence:
+        for blob in unique(manifest.blobs):
+            if blob.digest not in done and str(blob.digest) in missing:
+                done.add(blob.digest)
+                yield from _blob(blob, read_blob(blobs, blob))
+    for kept in image.selection:
+        if kept.config is None:
+            layers = [(blob, read_blob(blobs, blob)) for blob in unique(kept.manifest.blobs)]
+        else:
+            layers = [
+                (layer, read_layer(blobs, layer, diff_id))
+                for layer, diff_id in diff_ids(kept.manifest, kept.config)
+            ]
+        for blob, chunks in layers:
+            if blob.digest in done:
+                continue
+            done.add(blob.digest)
+            if str(blob.digest) in missing:
+                yield from _blob(blob, chunks)
+            else:
+                collections.deque(chunks, maxlen=0)
+    yield _frame({"end": True})
+
+
+def _opening(parcel: Parcel, *, mounts: Mapping[str, str], current: str | None) -> Iterator[bytes]:
+    placed: dict[str, JsonValue] = dict(mounts)
+    yield _frame(
+        {
+            "schema": SCHEMA,
+            "image": parcel.entry.plain(),
+            "mounts": placed,
+            "current": current,
+        }
+    )
+    for digest, raw in parcel.documents.items():
+        yield _frame({"digest": str(digest), "size": len(raw)})
+        yield raw
+    for described, manifest in parcel.evidence:
+        yield _frame({"digest": str(described.digest), "size": described.size})
+        yield manifest.raw
+
+
+def _blob(blob: Descriptor, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    yield _frame({"digest": str(blob.digest), "size": blob.size})
+    yield from chunks
+
+
+def _frame(document: JsonObject) -> bytes:
+    raw = rfc8785.dumps(document)
+    return len(raw).to_bytes(_LENGTH_SIZE, "big") + raw
+
+
+def _bare(descriptor: Descriptor) -> Descriptor:
+    return Descriptor(
+        media_type=descriptor.media_type, digest=descriptor.digest, size=descriptor.size
+    )

@@ -1,0 +1,232 @@
+"""`registry:HOST/PREFIX`, through `airlock-push`: a program of ours that speaks to registries.
+
+This process has no network and never had one that it used: it hands verified blobs to a child that
+the launcher starts after the verdict, and compares what that child read back from the registry with
+what it expected. Images go below a prefix with their whole source name (`relocation`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from loader.errors import RuntimeAbsentError, RuntimeMismatchError
+from loader.limits import MIB
+from loader.runtime.asking import LOAD_SECONDS, Asker, put_back_unless_done
+from loader.runtime.base import Receipt, Undo, expect_named, settle_name
+from loader.runtime.calls import Call, Client, Operand
+from loader.runtime.clients import check_client, clean_environment, find_client, temporary_folder
+from loader.runtime.push_stream import looked_for, parcel_of, pushed
+
+if TYPE_CHECKING:
+    from loader.model.reference import Reference
+    from loader.runtime.base import Expected, LoadRequest
+    from loader.runtime.launcher import Launcher
+    from loader.runtime.push_stream import Parcel
+    from loader.runtime.relocation import Destination
+    from loader.witness import Staged
+
+NAME: Final = "registry"
+PROGRAM: Final = "airlock-push"
+_ANSWER_SIZE_MAX: Final = 4 * MIB
+_COUNT_MAX: Final = 100_000
+_SCRATCH: Final = "/var/tmp"  # noqa: S108 - for a private folder of our own
+_INHERITED: Final = (
+    "ALL_PROXY", "DOCKER_CONFIG", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "REGISTRY_AUTH_FILE",
+    "SSL_CERT_DIR", "SSL_CERT_FILE", "all_proxy", "http_proxy", "https_proxy", "no_proxy",
+)  # fmt: skip
+"""What decides how registries are reached, as for every other client of them."""
+
+
+def _call(name: str, *operands: Operand, stdin: bool = False, seconds: int = 600) -> Call:
+    return Call(
+        arguments=(name, *operands),
+        stdin=stdin,
+        stdout_size_max=_ANSWER_SIZE_MAX,
+        seconds=seconds,
+    )
+
+
+_CALLS: Final = {
+    "version": _call("version", seconds=60),
+    "named": _call("named", Operand.NAME),
+    "look": _call("look", Operand.NAME, stdin=True),
+    "push": _call("push", Operand.NAME, stdin=True, seconds=LOAD_SECONDS),
+    "check": _call("check", Operand.NAME, stdin=True, seconds=LOAD_SECONDS),
+    "point": _call("point", Operand.NAME, Operand.DIGEST),
+    "remove": _call("remove", Operand.NAME),
+}
+
+
+def push_client(environment: Mapping[str, str], *, client: Path | None = None) -> Client:
+    """Return `airlock-push`: the one beside this loader, else the system's.
+
+    Raises:
+        RuntimeAbsentError: there is none.
+        RuntimeLoadError: others may change it.
+    """
+    here = Path(sys.executable).parent
+    beside = (here / PROGRAM, here.parent / PROGRAM / PROGRAM)
+    found = next((path for path in beside if path.is_file()), None)
+    if client is None and found is None:
+        path = find_client(PROGRAM)
+    else:
+        path = check_client(client or found or here)
+    return Client(
+        name=PROGRAM,
+        path=path,
+        prefix=(),
+        environment=clean_environment(environment, *_INHERITED),
+        calls=_CALLS,
+        scratch=temporary_folder(environment) or Path(_SCRATCH),
+    )
+
+
+class Registry:
+    """One registry, and a prefix in it."""
+
+    __slots__ = ("_asker", "_destination", "_mounts")
+
+    def __init__(self, launcher: Launcher, destination: Destination) -> None:
+        self._asker = Asker(launcher)
+        self._destination = destination
+        self._mounts: dict[str, str] = {}
+        """Where in the registry blobs are that were pushed in this run."""
+
+    @property
+    def name(self) -> str:
+        """The word on the command line."""
+        return NAME
+
+    def close(self) -> None:
+        """Let go of the client."""
+        self._asker.close()
+
+    def probe(self) -> str:
+        """Return the client's version; the registry itself is asked after the verdict."""
+        completed = self._asker.run("version")
+        if completed.status != 0:
+            raise RuntimeAbsentError("airlock-push does not work here", found=completed.stderr)
+        with self._asker.understanding(self._asker.said(completed), call="version") as fields:
+            return f"airlock-push {fields.text('version')} to {self._destination}"
+
+    def load(self, image: Staged[LoadRequest]) -> Receipt:
+        """Push what is missing, compare what was read back; see `Runtime.load`."""
+        request = image.value
+        name = self._destination.of(request.reference)
+        parcel = parcel_of(request, request.blobs)
+        current, missing, whole = self._look(name, parcel)
+        settle_name(request, current=current, wanted=str(parcel.top), runtime=str(name))
+        named = current == str(parcel.top) or not name.tag
+        if whole and named:
+            return self._receipt(request, name, parcel, self._checked(name, parcel), None)
+        names = {} if named else {str(name): current}
+        undo = Undo(names=names)
+        with put_back_unless_done(lambda: self._put_back(undo), runtime=NAME):
+            stream = pushed(
+                parcel,
+                request,
+                request.blobs,
+                missing=missing,
+                mounts={blob: at for blob, at in self._mounts.items() if blob in missing},
+                current=current,
+            )
+            answer = self._asker.said(self._asker.run("push", str(name), stdin=stream))
+            read_back = self._agreed(answer, name, parcel, call="push")
+        self._mounts |= dict.fromkeys(map(str, parcel.wanted), name.repository)
+        return self._receipt(request, name, parcel, read_back, undo)
+
+    def compare(self, image: Expected) -> tuple[tuple[str, str], ...]:
+        """Read everything back from the registry; see `Runtime.compare`."""
+        name = self._destination.of(image.reference)
+        parcel = parcel_of(image, None)
+        if name.tag:
+            with self._asker.understanding(
+                self._asker.ask("named", str(name)), call="named"
+            ) as fields:
+                expect_named(fields.optional_text("current"), name=str(name), runtime=NAME)
+        return self._checked(name, parcel)
+
+    def undo(self, receipt: Receipt) -> None:
+        """Put tags back; blobs that nobody names stay. See `Runtime.undo`."""
+        self._put_back(receipt.undo)
+
+    # --- asking -------------------------------------------------------------------------------
+
+    def _look(self, name: Reference, parcel: Parcel) -> tuple[str | None, frozenset[str], bool]:
+        answer = self._asker.said(self._asker.run("look", str(name), stdin=looked_for(parcel)))
+        with self._asker.understanding(answer, call="look") as fields:
+            missing = fields.items("missing", count_max=_COUNT_MAX)
+            return (
+                fields.optional_text("current"),
+                frozenset(str(item) for item in missing),
+                fields.value("whole") is True,
+            )
+
+    def _checked(self, name: Reference, parcel: Parcel) -> tuple[tuple[str, str], ...]:
+        answer = self._asker.said(self._asker.run("check", str(name), stdin=looked_for(parcel)))
+        return self._agreed(answer, name, parcel, call="check")
+
+    def _agreed(
+        self, answer: str, name: Reference, parcel: Parcel, *, call: str
+    ) -> tuple[tuple[str, str], ...]:
+        """Compare what was read back with what must be there.
+
+        Raises:
+            RuntimeMismatchError: something is not, or the tag points elsewhere.
+        """
+        with self._asker.understanding(answer, call=call) as fields:
+            found = frozenset(str(item) for item in fields.items("read_back", count_max=_COUNT_MAX))
+            current = fields.optional_text("current")
+        lacking = sorted({str(digest) for digest in parcel.wanted} - found)
+        if lacking:
+            raise RuntimeMismatchError(
+                "the registry does not give back what was verified",
+                where=str(name),
+                expected=lacking[0],
+                found=f"{len(lacking)} of {len(parcel.wanted)} blobs and manifests missing",
+            )
+        facts = [("read back", f"{len(parcel.wanted)} blobs and manifests, each with its digest")]
+        if name.tag:
+            facts.append(self._asker.agree(f"name {name}", expected=str(parcel.top), found=current))
+        return tuple(facts)
+
+    @staticmethod
+    def _receipt(
+        request: LoadRequest,
+        name: Reference,
+        parcel: Parcel,
+        read_back: tuple[tuple[str, str], ...],
+        undo: Undo | None,
+    ) -> Receipt:
+        before = None if undo is None else undo.names.get(str(name))
+        notes = [f"in the registry as {name}"]
+        if before is not None:
+            notes.append(f"{name} pointed to {before} before")
+        return Receipt(
+            runtime=NAME,
+            reference=request.reference,
+            digest=parcel.top,
+            what="already-there" if undo is None else "loaded",
+            read_back=read_back,
+            notes=tuple(notes),
+            undo=Undo() if undo is None else undo,
+        )
+
+    def _put_back(self, undo: Undo) -> None:
+        """Point tags to where they pointed, or take them away.
+
+        Raises:
+            RuntimeLoadError: the registry failed, or takes no tag away.
+        """
+        for name, before in undo.names.items():
+            with self._asker.understanding(self._asker.ask("named", name), call="named") as fields:
+                current = fields.optional_text("current")
+            if current == before:
+                continue
+            if before is None:
+                self._asker.ask("remove", name)
+            else:
+                self._asker.ask("point", name, before)
