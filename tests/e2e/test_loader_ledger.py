@@ -158,3 +158,36 @@ def test_a_new_host_has_nothing_to_recover(publisher: Publisher, tmp_path: Path)
     host = FarSide(publisher.write_host(tmp_path / "host"), tmp_path / "loaded")
     assert host.run("state", "recover", "--reason", "why not").status == 0
     assert not host.state.exists()
+
+
+def test_status_is_one_screen(host: FarSide) -> None:
+    ran = host.run("status")
+    assert ran.status == 0, ran.err
+    assert len(ran.out.splitlines()) <= 24
+    assert "channel    stable: sequence 2 or higher" in ran.out
+    assert "anchor     release  key" in ran.out
+    assert f"let in because: {REASON}" in ran.out
+    assert NAME in ran.out
+    document = host.run("status", "--json").verdict
+    assert document["schema"] == "airlock-status/1"
+    assert [one["name"] for one in document["loaded"]] == [NAME]
+    assert document["downgrades"][0]["downgrade"] == REASON
+    ran = host.run("status", "--nagios")
+    assert ran.status == 1
+    assert ran.out.startswith("AIRLOCK WARNING: the last attempt went back")
+    assert host.run("status", "--max-age", "3").status == 2
+    assert host.run("status", "--nagios", "--json").status == 2
+
+
+def test_status_of_a_host_with_faults_shows_the_rest(publisher: Publisher, tmp_path: Path) -> None:
+    host = FarSide(publisher.write_host(tmp_path / "host"), tmp_path / "loaded")
+    assert host.run("status").status == 0
+    publisher.bundle(tmp_path / "1.tar.zst")
+    assert host.load(tmp_path / "1.tar.zst").status == 0
+    (host.root / "etc/airlock/policy.toml").write_text("schema = 2")
+    ran = host.run("status")
+    assert ran.status == 2
+    assert "FAULT      usage.policy" in ran.out
+    assert NAME in ran.out
+    ran = host.run("status", "--nagios")
+    assert (ran.status, ran.out.partition(":")[0]) == (2, "AIRLOCK CRITICAL")
