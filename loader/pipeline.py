@@ -213,6 +213,7 @@ def _admit(
         ages=lambda at: trace.ages(host, at),
         witness=trace.witnessed_logs(host),
         allow_downgrade=allow_downgrade,
+        least=host.least,
     )
     trace.admission = admitted.value.admission
     trace.warnings.extend(trace.admission.warnings)

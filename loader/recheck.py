@@ -23,8 +23,10 @@ from loader.errors import (
     KeptEvidenceError,
     MissingError,
     PolicyError,
+    RollbackError,
     RuntimeGoneError,
     RuntimeMismatchError,
+    TrustRootError,
     shown,
 )
 from loader.graph import read_graph
@@ -33,8 +35,10 @@ from loader.model.bundle import BundleStatement
 from loader.model.reference import Reference
 from loader.policy.decide import refusal
 from loader.policy.facts import Judgement
+from loader.renewal import remembered
 from loader.runtime.base import Expected
 from loader.trust.freshness import Reckoned
+from loader.trust.memory import NO_MEMORY, TrustMemory
 
 if TYPE_CHECKING:
     from loader.digest import Digest
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     from loader.run import Host
     from loader.runtime.base import Runtime
     from loader.state.evidence import EvidenceStore
+    from loader.state.ledger import Look
     from loader.state.record import Attempt, AttemptedImage, Record
 
 _GOOD: Final = frozenset({"loaded", "already-there"})
@@ -76,6 +81,8 @@ class Recheck:
     """Why what the runtime has is not what was let in, or could not be told."""
     expired: bool = False
     """Whether the bundle's own time has run out since."""
+    older_trust: bool = False
+    """Whether it was judged by the trust material that it carries, and a newer one is known."""
 
     @property
     def error(self) -> AirlockError | None:
@@ -102,7 +109,7 @@ def recheck(
     runtimes: Mapping[str, Runtime | AirlockError],
     store: EvidenceStore | AirlockError,
     *,
-    floor: datetime | None,
+    seen: Look,
 ) -> Iterator[Recheck]:
     """Judge and compare one image after the other; a bundle is judged once for all of its images.
 
@@ -111,23 +118,30 @@ def recheck(
         host: today's policy, anchors and clock.
         runtimes: each target's, or why it cannot be asked.
         store: kept evidence, or why there is none.
-        floor: the newest verified time that this host ever saw.
+        seen: the host's memory: its newest verified time, its trust material.
     """
-    now = Reckoned(clock=host.now, floor=floor, evidence=None).at
+    now = Reckoned(clock=host.now, floor=seen.floors.time, evidence=None).at
     bundles: dict[tuple[Digest | None, tuple[Digest, ...]], _Bundle | AirlockError] = {}
     for one in held:
         attempt = one.record.attempt
         key = attempt.statement, attempt.signatures
         if key not in bundles:
-            bundles[key] = _judged(attempt, host, store, now=now)
+            bundles[key] = _judged(attempt, host, store, now=now, memory=seen.trust)
         yield _recheck(one, bundles[key], runtimes[one.target])
 
 
 def _judged(
-    attempt: Attempt, host: Host, store: EvidenceStore | AirlockError, *, now: datetime
+    attempt: Attempt,
+    host: Host,
+    store: EvidenceStore | AirlockError,
+    *,
+    now: datetime,
+    memory: TrustMemory,
 ) -> _Bundle | AirlockError:
     return _caught(
-        lambda: _Bundle.judged(attempt.statement, attempt.signatures, host, store, now=now)
+        lambda: _Bundle.judged(
+            attempt.statement, attempt.signatures, host, store, now=now, memory=memory
+        )
     )
 
 
@@ -157,6 +171,7 @@ def _recheck(
         facts=facts,
         drift=drift,
         expired=bundle.expired,
+        older_trust=bundle.older_trust,
     )
 
 
@@ -202,6 +217,7 @@ class _Bundle:
     store: EvidenceStore
     host: Host
     expired: bool
+    older_trust: bool
 
     @classmethod
     def judged(
@@ -212,6 +228,7 @@ class _Bundle:
         store: EvidenceStore | AirlockError,
         *,
         now: datetime,
+        memory: TrustMemory,
     ) -> _Bundle:
         """Judge it by what was kept.
 
@@ -233,7 +250,14 @@ class _Bundle:
             expired = statement.expires is not None and statement.expires < now
             # The raw bytes, which signatures cover, stay as they are.
             lasting = replace(statement, expires=None)
-            judgement, error = cls._judge(lasting, signed, host, store, now)
+            try:
+                judgement, error = cls._judge(lasting, signed, host, store, now, memory)
+                older = False
+            except (TrustRootError, RollbackError):
+                # This host has seen newer trust material than the bundle carries: judged by its
+                # own, as it was then, and said.
+                judgement, error = cls._judge(lasting, signed, host, store, now, NO_MEMORY)
+                older = True
         except (MissingError, DigestError) as e:
             raise KeptEvidenceError(
                 f"what this was let in by cannot be judged again: {e.message}",
@@ -249,6 +273,7 @@ class _Bundle:
             store=store,
             host=host,
             expired=expired,
+            older_trust=older,
         )
 
     @staticmethod
@@ -258,14 +283,23 @@ class _Bundle:
         host: Host,
         store: EvidenceStore,
         now: datetime,
+        memory: TrustMemory,
     ) -> tuple[Judgement | None, PolicyError | None]:
-        policy, trust, limits = host.policy, host.trust, host.limits
+        policy, limits = host.policy, host.limits
         try:
+            trust = remembered(host.trust, memory)
             claims = judge_statement(
                 statement, signatures, policy=policy, trust=trust, now=now, limits=limits
             )
             judged = judge(
-                statement, claims, store, policy=policy, trust=trust, now=now, limits=limits
+                statement,
+                claims,
+                store,
+                policy=policy,
+                trust=trust,
+                now=now,
+                memory=memory,
+                limits=limits,
             )
         except PolicyError as e:
             return (e.judgement if isinstance(e.judgement, Judgement) else None), e

@@ -49,6 +49,8 @@ def _lines(one: Recheck) -> Iterator[str]:
             yield from (f"             {reason}" for reason in reasons)
     if one.expired:
         yield "  note     its bundle has expired since: nothing else is loaded from it"
+    if one.older_trust:
+        yield "  note     judged by the trust material that it carries; this host has seen newer"
     word = _WORDS[one.there]
     if one.drift is None:
         yield f"  {word:8} {held.target} has what was let in" if word == "ok" else f"  {word:8}"
@@ -91,6 +93,7 @@ def _plain(one: Recheck) -> JsonObject:
         "runtime": one.there,
         "facts": [{"what": what, "value": value} for what, value in one.facts],
         "expired": one.expired,
+        "older_trust": one.older_trust,
         "downgrade": one.held.record.attempt.downgrade,
         "refused": error_plain(one.refused),
         "drift": error_plain(one.drift),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
@@ -54,6 +55,8 @@ class Host:
     limits: Limits = DEFAULT_LIMITS
     signer: Signer | None = None
     """Who signs records; None takes the key in the state folder."""
+    least: Mapping[str, int] = field(default_factory=dict)
+    """By channel, the sequence that `config.toml` says even a host without memory knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Final, Literal
 from loader.errors import AirlockError
 from loader.model.fields import format_instant
 from loader.recheck import held_images
+from loader.renewal import remembered
 from loader.report import error_plain, plain
 from loader.state.audit import Noted
 from loader.state.floors import Floors
 from loader.state.history import reading
-from loader.state.ledger import look
+from loader.state.ledger import Look, look
 from loader.trust.freshness import Reckoned
 from loader.trust.memory import HeadSeen, RootsSeen
 
@@ -80,11 +81,10 @@ class Status:
 def examine(places: Places, host: Host | AirlockError, *, now: datetime) -> Status:
     """Read everything; a part that cannot be read hides no other."""
     error = host if isinstance(host, AirlockError) else None
-    floors, note = Floors(), ""
+    seen = Look(floors=Floors())
     records: tuple[Record, ...] = ()
     try:
         seen = look(places)
-        floors, note = seen.floors, seen.note
     except AirlockError as e:
         error = e
     try:
@@ -97,11 +97,11 @@ def examine(places: Places, host: Host | AirlockError, *, now: datetime) -> Stat
         records=len(records),
         head=Noted(number=records[0].number, hash=records[0].hash) if records else None,
         held=held_images(records),
-        floors=floors,
-        note=note,
+        floors=seen.floors,
+        note=seen.note,
         anchors=()
         if isinstance(host, AirlockError)
-        else tuple(_anchors(host, records, floors=floors, now=now)),
+        else tuple(_anchors(host, records, seen, now=now)),
         last=tuple(r for r in records if r.attempt.verb != "begin")[:ATTEMPT_COUNT],
         loaded=next((r for r in records if r.attempt.outcome in _GOOD), None),
         downgrades=tuple(r for r in records if r.attempt.downgrade is not None),
@@ -110,10 +110,12 @@ def examine(places: Places, host: Host | AirlockError, *, now: datetime) -> Stat
 
 
 def _anchors(
-    host: Host, records: tuple[Record, ...], *, floors: Floors, now: datetime
+    host: Host, records: tuple[Record, ...], seen: Look, *, now: datetime
 ) -> Iterator[Anchor]:
-    ages = host.ages(Reckoned(clock=now, floor=floors.time, evidence=None))
-    for anchor, age in zip(host.trust.anchors, ages, strict=True):
+    time = Reckoned(clock=now, floor=seen.floors.time, evidence=None)
+    trust = remembered(host.trust, seen.trust)
+    ages = trust.ages(host.policy.anchor_rules, time)
+    for anchor, age in zip(trust.anchors, ages, strict=True):
         yield Anchor(
             name=anchor.name,
             kind=anchor.kind,

@@ -109,6 +109,7 @@ def consider(
     allow_downgrade: str | None,
     ages: Ages = _no_anchors,
     witness: Collection[str] = (),
+    least: Mapping[str, int] | None = None,
 ) -> Admission:
     """Compare a bundle with the floors.
 
@@ -120,6 +121,7 @@ def consider(
         allow_downgrade: an operator's reason to let something older in.
         ages: how old every anchor is.
         witness: ids of the logs that policy wants witnessed.
+        least: by channel, the sequence that even a host without memory knows.
 
     Raises:
         LogForkError: a log shows two histories; no reason lets that in.
@@ -152,7 +154,10 @@ def consider(
         channel=candidate.signed_channel,
         required=witness,
     )
-    problems: list[RefusedError] = [*_sequence(candidate, floors)]
+    problems: list[RefusedError] = [
+        *_sequence(candidate, floors),
+        *_born_with(candidate, least or {}),
+    ]
     for name in candidate.names:
         problems.extend(_name(name, floors))
     problems += [one.problem for one in logs if one.problem is not None]
@@ -203,6 +208,24 @@ def _sequence(candidate: Candidate, floors: Floors) -> list[RollbackError]:
             hint="ask whoever packs the channel: one of the two should not exist",
         )
     return []
+
+
+def _born_with(candidate: Candidate, least: Mapping[str, int]) -> list[RollbackError]:
+    """Compare with what `config.toml` says that even a host without memory knows (CASES A106)."""
+    if candidate.channel is None or candidate.sequence is None:
+        return []
+    lowest = least.get(candidate.channel, 0)
+    if candidate.sequence >= lowest:
+        return []
+    return [
+        RollbackError(
+            "this bundle is older than what this host was told to begin with",
+            where=f"channel {candidate.channel}, [floors] of config.toml",
+            expected=f"sequence {lowest} or higher",
+            found=f"sequence {candidate.sequence}",
+            hint=_HINT,
+        )
+    ]
 
 
 def _name(candidate: CandidateName, floors: Floors) -> list[RollbackError]:

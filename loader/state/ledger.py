@@ -52,6 +52,7 @@ def admit(
     ages: Ages,
     witness: Collection[str] = (),
     allow_downgrade: str | None = None,
+    least: Mapping[str, int] | None = None,
 ) -> Admitted[AdmittedBundle]:
     """Admit what policy allows, if it is not older than what this host accepted (DESIGN §6, 6).
 
@@ -68,6 +69,7 @@ def admit(
         allow_downgrade=allow_downgrade,
         ages=ages,
         witness=witness,
+        least=least,
     )
     return Admitted(AdmittedBundle(judgement=judgement, admission=admission), SEAL)
 

@@ -67,6 +67,7 @@ def open_host(call: Call, *, signer: Signer | None = None) -> tuple[Host, tuple[
     Raises:
         UsageError, LocalError: they cannot be read or understood.
     """
+    from loader.config import Config  # noqa: PLC0415
     from loader.limits import DEFAULT_LIMITS  # noqa: PLC0415
     from loader.places import read_small_file  # noqa: PLC0415
     from loader.policy.model import Policy  # noqa: PLC0415
@@ -90,6 +91,7 @@ def open_host(call: Call, *, signer: Signer | None = None) -> tuple[Host, tuple[
         now=call.clock(),
         version=VERSION,
         signer=signer,
+        least=Config.read(places.config).floors,
     )
     return host, tuple(f"policy: {warning}" for warning in policy.warnings)
 

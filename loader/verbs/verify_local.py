@@ -12,12 +12,12 @@ from loader.verbs.saying import print_out, say_error
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from loader.places import Places
     from loader.recheck import Held, Recheck
     from loader.runtime.base import Runtime
     from loader.state.evidence import EvidenceStore
+    from loader.state.ledger import Look
     from loader.verbs.call import Call
 
 HELP: Final = "judge what was loaded again, and compare what runtimes have now"
@@ -40,7 +40,7 @@ def run(call: Call) -> int:
     """
     if (call.arguments.image is None) != call.arguments.all:
         raise UsageError("which image?", expected="IMAGE or --all", hint="one of the two")
-    held, floor = _held(call)
+    held, seen = _held(call)
     with contextlib.ExitStack() as stack:
         runtimes = _runtimes(held, call.environment, stack)
         from loader import confine  # noqa: PLC0415
@@ -54,7 +54,7 @@ def run(call: Call) -> int:
         host, _ = open_host(call)
         store = _evidence(call.places, stack)
         found: list[Recheck] = []
-        for one in recheck(held, host, runtimes, store, floor=floor):
+        for one in recheck(held, host, runtimes, store, seen=seen):
             found.append(one)
             if not call.arguments.json:
                 print_out(as_text(one))  # at once: a layout of many images takes its time
@@ -63,19 +63,17 @@ def run(call: Call) -> int:
         return 0 if error is None else say_error(error)
 
 
-def _held(call: Call) -> tuple[Sequence[Held], datetime | None]:
+def _held(call: Call) -> tuple[Sequence[Held], Look]:
     from loader.recheck import held_images  # noqa: PLC0415
     from loader.state.history import reading  # noqa: PLC0415
     from loader.state.ledger import look  # noqa: PLC0415
 
     wanted: str | None = call.arguments.image
-    floor = look(
-        call.places
-    ).floors.time  # refuses a memory that is damaged, or was put back to an older day
+    seen = look(call.places)  # refuses a memory that is damaged, or was put back
     with reading(call.places) as ledger:
         held = held_images(ledger.records())
     if wanted is None:
-        return held, floor
+        return held, seen
     chosen = [one for one in held if one.image.is_known_as(wanted)]
     if not chosen:
         raise MissingRecordError(
@@ -84,7 +82,7 @@ def _held(call: Call) -> tuple[Sequence[Held], datetime | None]:
             found=shown(wanted),
             hint="what a runtime has and no record names, somebody else brought; load its bundle",
         )
-    return chosen, floor
+    return chosen, seen
 
 
 def _runtimes(
