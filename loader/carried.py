@@ -7,21 +7,33 @@ remembered here; `learned` is what a host may remember once the bundle is accept
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from loader.digest import Digest
 from loader.limits import DEFAULT_LIMITS
+from loader.model.notary_roles import BASE_ROLES, RELEASES, TIMESTAMP
+from loader.trust.freshness import Dates
 from loader.trust.memory import NO_MEMORY, Learned
+from loader.trust.store import TrustStore
 from loader.verify.notary.repository import verify_repository
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from loader.limits import Limits
     from loader.model.bundle import BlobSource, BundleStatement, TrustEntry
+    from loader.renewal import Renewal
     from loader.trust.memory import TrustMemory
-    from loader.trust.store import TrustStore
     from loader.verify.notary.facts import ContentTrust
 
 _SUFFIX: Final = ".json"
+TIMESTAMP_STALENESS: Final = timedelta(days=365)
+"""How long past its expiry a timestamp is taken where the policy does not say. It lives a
+fortnight, and its server may be gone; other roles live for years, and have all anchors' limit."""
+_MUST_BE_FRESH: Final = frozenset({*BASE_ROLES, RELEASES})
+"""Roles that a verdict rests on; what others sign is only shown."""
 
 
 class Carried:
@@ -74,6 +86,33 @@ class Carried:
             },
             files={Digest.of(trust.root): trust.root for _, trust in self.repositories},
         )
+
+    def settled(self, renewal: Renewal) -> Renewal:
+        """Return the anchors once everything was looked up, with what was verified under each."""
+        renewal = renewal.settled()
+        anchors = tuple(
+            replace(anchor, parts=tuple(self._parts(anchor.name)))
+            if anchor.kind == "notary-root"
+            else anchor
+            for anchor in renewal.trust.anchors
+        )
+        return replace(renewal, trust=TrustStore(anchors=anchors))
+
+    def _parts(self, name: str) -> Iterator[Dates]:
+        for anchor, trust in self.repositories:
+            if anchor != name:
+                continue
+            for role in trust.roles:
+                if role.name in _MUST_BE_FRESH and role.expires is not None:
+                    yield Dates(
+                        expires_at=role.expires,
+                        part=f"{role.name} of {trust.gun}",
+                        taken_for=TIMESTAMP_STALENESS if role.name == TIMESTAMP else None,
+                    )
+            for one in trust.certificates:
+                yield Dates(
+                    expires_at=one.not_after, part=f"certificate of a root key of {trust.gun}"
+                )
 
     def verified(self, entry: TrustEntry) -> bool:
         """Tell whether a claim asked for this entry; it then holds."""

@@ -304,7 +304,7 @@ def judge(
             for entry in statement.trust
             if entry.kind != "log"
         ),
-        renewal=renewal.settled(),
+        renewal=carried.settled(renewal),
         learned=renewal.learned.and_more(carried.learned),
         reference_time=reference_time,
         grown=growth_of(statement, blobs, trust, limits=limits),

@@ -21,6 +21,8 @@ from loader.errors import TrustRootExpiredError, TrustRootStaleError
 from loader.model.fields import format_instant
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from loader.errors import TrustRootError
     from loader.trust.anchors import AnchorRule
 
@@ -87,6 +89,10 @@ class Dates:
     """Newest date in it: it was written at about that time, or later."""
     expires_at: datetime | None = None
     """When the first part of it expires that must be fresh."""
+    part: str = ""
+    """Which part that is, in words, where there are several."""
+    taken_for: timedelta | None = None
+    """How long past its expiry it is taken where the policy does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +117,11 @@ class AnchorAge:
         if self.dates.dated_at is not None and self.age is not None:
             parts.append(f"{days(self.age)} old (newest date {_day(self.dates.dated_at)})")
         if self.dates.expires_at is not None:
+            part = f" ({self.dates.part})" if self.dates.part else ""
             parts.append(
-                f"expires {format_instant(self.dates.expires_at)}"
+                f"expires {format_instant(self.dates.expires_at)}{part}"
                 if self.past is None
-                else f"expired {days(self.past)} ago, {format_instant(self.dates.expires_at)}"
+                else f"expired {days(self.past)} ago, {format_instant(self.dates.expires_at)}{part}"
             )
         if self.max_staleness is not None:
             parts.append(f"taken up to {days(self.max_staleness)}")
@@ -140,7 +147,7 @@ def age_of(
     """
     limit = None if rule is None else rule.max_staleness
     if limit is None and dates.expires_at is not None:
-        limit = MAX_STALENESS_DEFAULT
+        limit = dates.taken_for or MAX_STALENESS_DEFAULT
     age = None if dates.dated_at is None else max(time.at - dates.dated_at, timedelta())
     past = (
         time.at - dates.expires_at
@@ -156,7 +163,8 @@ def age_of(
             f"the anchor {name!r} had expired when this bundle was packed",
             where=where,
             expected=f"trust material good at {format_instant(time.evidence)}",
-            found=f"expired at {format_instant(expires)}",
+            found=f"expired at {format_instant(expires)}"
+            + (f": {dates.part}" if dates.part else ""),
             hint="the packing side must fetch fresh trust material first: `airlock trust fetch`",
         )
     elif past is not None or (expires is None and age is not None and limit is not None):
@@ -182,6 +190,20 @@ def age_of(
         holds=holds,
         problem=problem,
     )
+
+
+def oldest(ages: Iterable[AnchorAge]) -> AnchorAge:
+    """Return the age that decides among an anchor's parts: refused, longest past, ending first."""
+
+    def rank(age: AnchorAge) -> tuple[bool, timedelta, float]:
+        expires = age.dates.expires_at
+        return (
+            age.problem is not None,
+            age.past or timedelta(),
+            float("-inf") if expires is None else -expires.timestamp(),
+        )
+
+    return max(ages, key=rank)
 
 
 def days(length: timedelta) -> str:

@@ -20,7 +20,7 @@ from loader.digest import Digest
 from loader.errors import AirlockError, AnchorFileError, TrustRootError, shown
 from loader.limits import DEFAULT_LIMITS
 from loader.trust.anchors import KEY_ENDINGS, AnchorKind, AnchorUse
-from loader.trust.freshness import Dates, age_of
+from loader.trust.freshness import Dates, age_of, oldest
 from loader.trust.keys import PublicKey
 from loader.trust.notary_pins import NotaryPins, is_key_id
 from loader.trust.trusted_root import Authority, TrustedRoot
@@ -69,6 +69,8 @@ class Anchor:
     """As what the policy refers to it; None where it does not matter."""
     expires_at: datetime | None = None
     """When the first role of its TUF repository expires, where metadata of it was verified."""
+    parts: tuple[Dates, ...] = ()
+    """Of what was verified under it: each role of each Notary repository."""
 
     @property
     def kind(self) -> AnchorKind:
@@ -176,7 +178,10 @@ class TrustStore:
         """Return how old each anchor is at a time, and whether policy still takes it."""
         by_name = {rule.name: rule for rule in rules}
         return tuple(
-            age_of(one.name, one.dates, by_name.get(one.name), time, where=one.origin)
+            oldest(
+                age_of(one.name, dates, by_name.get(one.name), time, where=one.origin)
+                for dates in one.parts or (one.dates,)
+            )
             for one in self.anchors
         )
 

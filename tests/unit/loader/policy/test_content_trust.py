@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from loader.judge import judge, judge_statement
 from loader.model.bundle import BundleStatement, TrustEntry
 from loader.model.descriptor import Descriptor
 from loader.policy.facts import Judgement
+from loader.trust.anchors import AnchorRule
+from loader.trust.freshness import AnchorAge, Reckoned
 from loader.trust.memory import NO_MEMORY, TrustMemory
 from tests.fakes.images import Image
-from tests.fakes.notaryworld import Key, Repository, changed
+from tests.fakes.notaryworld import AT, Key, Repository, changed
 from tests.unit.loader.policy.judging import CREATED, NAME, Blobs, entry_of, statement_of, write
 from tests.unit.loader.policy.scene import KEY, Scene
 
@@ -254,6 +257,76 @@ def test_releases_that_has_published_nothing_leaves_targets(scene: Trusted) -> N
     scene.notary.tag("1.0.0", scene.top)
     scene.notary.publish()
     assert scene.judged()
+
+
+def aged(
+    scene: Trusted, at: datetime, *, evidence: datetime | None = None, rule: timedelta | None = None
+) -> AnchorAge:
+    scene.notary.tag("1.0.0", scene.top)
+    scene.notary.publish()
+    rules = [AnchorRule(name="hub", max_staleness=rule)] if rule else []
+    trust = scene.judged().renewal.trust
+    (age,) = trust.ages(rules, Reckoned(clock=at, evidence=evidence))
+    return age
+
+
+@pytest.mark.parametrize(
+    ("days", "holds", "part"),
+    [
+        (0, "fresh", "timestamp"),
+        (13, "fresh", "timestamp"),
+        (15, "late", "timestamp"),
+        (14 + 364, "late", "timestamp"),
+        (14 + 366, "stale", "timestamp"),
+    ],
+)
+def test_dc_7_a_timestamp_is_taken_for_a_year_past_its_fortnight(
+    scene: Trusted, days: int, holds: str, part: str
+) -> None:
+    age = aged(scene, AT + timedelta(days=days))
+    assert (age.holds, age.dates.part) == (holds, f"{part} of {NAME}")
+    assert ("timestamp of" in age.warning) == (holds == "late")
+
+
+def test_dc_7_policy_has_the_last_word_on_staleness(scene: Trusted) -> None:
+    late = AT + timedelta(days=20)
+    assert aged(scene, late, rule=timedelta(days=7)).holds == "late"
+    problem = aged(scene, late, rule=timedelta(days=5)).problem
+    assert problem is not None
+    assert (problem.code, problem.exit_status) == ("trustroot.stale", 15)
+
+
+def test_dc_7_expired_when_it_was_packed_is_refused_whatever_the_limit(scene: Trusted) -> None:
+    late = AT + timedelta(days=15)
+    problem = aged(scene, late, evidence=late, rule=timedelta(days=3650)).problem
+    assert problem is not None
+    assert problem.code == "trustroot.expired"
+    assert f"timestamp of {NAME}" in problem.found
+
+
+@pytest.mark.parametrize("role", ["targets", "targets/releases"])
+def test_dc_7_expired_releases_never_fall_back_to_targets(scene: Trusted, role: str) -> None:
+    # The tag is in `targets` as well, and good: an expired role is not passed over for it.
+    scene.notary.lifetimes[role] = timedelta(days=3)
+    scene.notary.tag("1.0.0", scene.top, role="targets/releases")
+    soon, later = AT + timedelta(days=5), AT + timedelta(days=100)
+    age = aged(scene, soon)
+    assert (age.holds, age.dates.part) == ("late", f"{role} of {NAME}")
+    assert aged(scene, soon, evidence=soon).holds == "expired"
+    assert aged(scene, later).holds == "stale"
+    assert aged(scene, later).dates.part == f"{role} of {NAME}"
+
+
+def test_a_role_that_no_verdict_rests_on_may_have_expired(scene: Trusted) -> None:
+    scene.notary.lifetimes["targets/alice"] = timedelta(days=1)
+    assert aged(scene, AT + timedelta(days=5)).holds == "fresh"
+
+
+def test_a_root_certificate_has_an_end_too(scene: Trusted) -> None:
+    scene.notary.root_keys = (Key.certified("short", NAME, days=10),)
+    scene.pin(scene.notary)
+    age = aged(scene, AT + timedelta(days=12))
+    assert (age.holds, age.dates.part) == ("late", f"certificate of a root key of {NAME}")
 
 
 # --- what is carried ------------------------------------------------------------------------------
