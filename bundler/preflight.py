@@ -6,7 +6,6 @@ changes the policy, on both sides, where it can be read.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,10 +21,10 @@ from loader.model.descriptor import Descriptor
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.facts import Judgement
 from loader.policy.model import Policy
+from loader.trust.anchors import label_of
 from loader.trust.freshness import Reckoned
 from loader.trust.store import TrustStore
 
-_NO_LABEL: Final = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
 _MEDIA_TYPES: Final = {
     "key": "application/x-pem-file",
     "trusted-root": "application/vnd.dev.sigstore.trustedroot+json",
@@ -140,11 +139,6 @@ class FarSide:
             raw = Path(anchor.origin).read_bytes()
             blob = Descriptor.make(_MEDIA_TYPES[anchor.kind], raw)
             store.put(raw)
-            label = label_of(anchor.name) or anchor.kind
+            label = label_of(anchor.name)
             entries.append(TrustEntry(anchor=label, kind=anchor.kind, blobs=(blob,)))
         return tuple(sorted(entries, key=lambda entry: entry.anchor))
-
-
-def label_of(name: str) -> str:
-    """Return what a statement calls an anchor: a rule may name a file, and a label travels."""
-    return _NO_LABEL.sub("-", Path(name).name).lstrip("._-")

@@ -13,7 +13,9 @@ from loader.digest import Digest
 from loader.errors import AirlockError, FormatError, VerificationError
 from loader.model.growth import LogGrowth
 from loader.policy.claims.content_trust import ContentTrustClaim, gun_of, weigh_trust
+from loader.policy.claims.tuf_target import TufTargetClaim, weigh_target
 from loader.policy.facts import ABSENT, Considered, Grown, Piece, Problem, TrustNote
+from loader.trust.anchors import label_of
 from loader.trust.keys import PublicKey
 from loader.verify.growth import verify_growth
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from loader.graph import ImageGraph
     from loader.limits import Limits
     from loader.model.bundle import BlobSource, BundleStatement, ImageEntry, TrustEntry
+    from loader.policy.facts import Weighed
     from loader.policy.rules import ImageClaim
     from loader.renewal import Renewal
     from loader.trust.store import TrustStore
@@ -36,12 +39,40 @@ def anchored_pieces(
     graph: ImageGraph,
     blobs: BlobSource,
     carried: Carried,
+    renewal: Renewal,
     wanted: tuple[ImageClaim, ...],
     *,
     limits: Limits,
 ) -> Iterator[Considered]:
-    """Yield what carried repositories of trust metadata say of an image, a piece for each claim."""
+    """Yield what carried repositories of trust metadata say of an image, a piece for each claim.
+
+    Raises:
+        NotaryError, TrustRootError: one that a claim asks for does not hold.
+        LimitError: it is larger than is read.
+    """
     for position, claim in enumerate(wanted):
+        if isinstance(claim, TufTargetClaim):
+            repository = renewal.repositories.get(claim.tuf_root)
+            raw = None if repository is None else repository.target(claim.path)
+            if repository is not None and raw is not None:
+                weighed = weigh_target(
+                    claim,
+                    raw,
+                    repository,
+                    graph.digests,
+                    reference=entry.reference,
+                    limits=limits,
+                )
+                yield Considered(
+                    piece=Piece(
+                        store="trust",
+                        manifest=None,
+                        blob=Digest.of(raw),
+                        what=f"TUF target {claim.path}",
+                        subjects=graph.digests,
+                    ),
+                    weighed=_alone(weighed, position, wanted),
+                )
         if not isinstance(claim, ContentTrustClaim):
             continue
         gun = gun_of(entry.reference)
@@ -59,15 +90,20 @@ def anchored_pieces(
                 what=f"content trust of {gun}",
                 subjects=frozenset({top.digest}),
             ),
-            weighed=tuple(found if one == position else ABSENT for one in range(len(wanted))),
+            weighed=_alone(found, position, wanted),
         )
+
+
+def _alone(weighed: Weighed, position: int, wanted: tuple[ImageClaim, ...]) -> tuple[Weighed, ...]:
+    """Return what every claim makes of a piece that one of them asked for."""
+    return tuple(weighed if one == position else ABSENT for one in range(len(wanted)))
 
 
 def note_of(
     entry: TrustEntry, blobs: BlobSource, carried: Carried, renewal: Renewal, *, limits: Limits
 ) -> TrustNote:
     """Compare carried trust material with the pinned one; it is never used by itself."""
-    if entry.kind == "tuf" and entry.anchor in renewal.repositories:
+    if entry.kind == "tuf" and entry.anchor in map(label_of, renewal.repositories):
         return TrustNote(anchor=entry.anchor, kind=entry.kind, holds="chains")
     if entry.kind == "notary":
         holds: Literal["chains", "not-asked-for"] = (

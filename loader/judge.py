@@ -33,6 +33,7 @@ from loader.model.sigstore_bundle import MessageSignature, SigstoreBundle
 from loader.policy.channels import channel_problem
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.content_trust import ContentTrustClaim
+from loader.policy.claims.tuf_target import TufTargetClaim
 from loader.policy.contents import Contents
 from loader.policy.decide import claims_of_statement, decide, judge_image, no_rule, refusal
 from loader.policy.facts import (
@@ -285,9 +286,7 @@ def judge(
     carried = Carried(statement, blobs, trust, memory=memory, limits=limits)
     images = [
         judge_image(
-            _facts(
-                entry, graph, blobs, carried, policy=policy, trust=trust, now=now, limits=limits
-            ),
+            _facts(entry, graph, blobs, carried, renewal, policy=policy, now=now, limits=limits),
             claims,
         )
         for entry, graph in zip(statement.images, graphs, strict=True)
@@ -316,9 +315,9 @@ def _facts(
     graph: ImageGraph,
     blobs: BlobSource,
     carried: Carried,
+    renewal: Renewal,
     *,
     policy: Policy,
-    trust: TrustStore,
     now: datetime,
     limits: Limits,
 ) -> ImageFacts:
@@ -326,7 +325,7 @@ def _facts(
     about = About(digests=graph.digests, reference=entry.reference, now=now)
     supplements = Supplements(entry, blobs, limits=limits)
     seen = [
-        _considered(found, about, rules.on_images, supplements, trust=trust, limits=limits)
+        _considered(found, about, rules.on_images, supplements, trust=renewal.trust, limits=limits)
         for found in evidence_of(entry, graph, blobs, limits=limits)
     ]
     return ImageFacts(
@@ -335,7 +334,7 @@ def _facts(
         policy=rules,
         considered=(
             *seen,
-            *anchored_pieces(entry, graph, blobs, carried, rules.on_images, limits=limits),
+            *anchored_pieces(entry, graph, blobs, carried, renewal, rules.on_images, limits=limits),
             *(_failed(item, e) for item, e in supplements.failures()),
         ),
     )
@@ -386,7 +385,9 @@ def _considered(
         return Considered(
             piece=piece("unreadable evidence"),
             weighed=tuple(
-                ABSENT if isinstance(one, ContentTrustClaim) else unreadable(evidence.error)
+                ABSENT
+                if isinstance(one, ContentTrustClaim | TufTargetClaim)
+                else unreadable(evidence.error)
                 for one in wanted
             ),
             problem=Problem.of(evidence.error),
@@ -394,12 +395,15 @@ def _considered(
     kind = kind_of(evidence, limits=limits)
     verify = _verifier(supplements.verifier(evidence, found.blob), trust)
     contents = Contents(limits=limits)
-    of_kind = [not isinstance(one, ContentTrustClaim) and wants(one, kind) for one in wanted]
+    of_kind = [
+        not isinstance(one, ContentTrustClaim | TufTargetClaim) and wants(one, kind)
+        for one in wanted
+    ]
     return Considered(
         piece=piece(kind.words),
         weighed=tuple(
             ABSENT
-            if isinstance(one, ContentTrustClaim)
+            if isinstance(one, ContentTrustClaim | TufTargetClaim)
             else weigh(one, verify, about=about, contents=contents, is_of_kind=is_of_kind)
             for one, is_of_kind in zip(wanted, of_kind, strict=True)
         ),

@@ -22,6 +22,7 @@ from loader.errors import (
     shown,
 )
 from loader.limits import DEFAULT_LIMITS, Limits
+from loader.trust.anchors import label_of
 from loader.trust.memory import NOTHING_LEARNED, Learned, Seen, TrustKey, TrustMemory
 from loader.trust.store import Anchor, TrustStore
 from loader.trust.trusted_root import TrustedRoot
@@ -118,7 +119,11 @@ def renew(
     for entry in entries:
         if entry.kind == "tuf" and carried.setdefault(entry.anchor, entry) is not entry:
             raise TrustRootFormatError("two repositories for one anchor", where=entry.anchor)
-    wanted = [a.name for a in trust.anchors if a.tuf is not None and a.name in carried]
+    wanted = [
+        anchor.name
+        for anchor in trust.anchors
+        if anchor.tuf is not None and label_of(anchor.name) in carried
+    ]
     if not wanted:
         return Renewal(trust=trust)
     run = _Run(trust=trust, carried=carried, blobs=blobs, memory=memory, limits=limits)
@@ -161,7 +166,7 @@ class _Run:
 
         mine = {p: a for p, a in self.anchors.items() if p[0] == name and a.tuf is not None}
         pin = next(anchor.tuf for anchor in mine.values() if anchor.tuf is not None)
-        entry = self._carried[name]
+        entry = self._carried[label_of(name)]
         replayed = replay(
             _Files(entry, self._blobs),
             pin,
@@ -201,7 +206,7 @@ class _Run:
         voucher = self.anchors.get((other, "trusted-root"))
         if voucher is None or other == name:
             return None
-        if other in self._carried and voucher.tuf is not None:
+        if label_of(other) in self._carried and voucher.tuf is not None:
             if other in self._begun and other not in self.repositories:
                 raise TrustRootMismatchError(
                     "two TUF repositories that would vouch for each other",

@@ -28,7 +28,7 @@ from bundler.pack.plan import plan
 from bundler.pack.publish import publish
 from bundler.pack.summary import Packed
 from bundler.pack.writer import size_max, write_archive
-from bundler.preflight import FarSide, label_of
+from bundler.preflight import FarSide
 from bundler.progress import Collecting, Meter
 from bundler.registry.retry import patient
 from bundler.rekor.client import RekorClient
@@ -38,6 +38,7 @@ from bundler.sign import Signer
 from bundler.store import ContentStore
 from loader.errors import LocalError
 from loader.model.bundle import BundleStatement, ImageEntry, TrustEntry
+from loader.trust.anchors import label_of
 
 
 def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> Packed:

@@ -38,6 +38,7 @@ from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.content_trust import ContentTrustClaim
 from loader.policy.claims.provenance import ProvenanceClaim
 from loader.policy.claims.signature import SignatureClaim
+from loader.policy.claims.tuf_target import TufTargetClaim
 from loader.policy.facts import (
     NOTHING_GROWN,
     STAGES,
@@ -155,7 +156,7 @@ def claims_of_image(facts: ImageFacts, bundle: BundleClaims) -> tuple[ClaimResul
                     for kept in facts.graph.kept
                 )
                 results.append(_result(requirement, items, targets))
-            case ContentTrustClaim():
+            case ContentTrustClaim() | TufTargetClaim():
                 items = _items(facts.considered, position)
                 position += 1
                 targets = tuple(
@@ -326,6 +327,10 @@ def _mend(requirement: Requirement) -> str:
             return "pack the image again once it is signed"
         case ContentTrustClaim():
             return "pack it again: `airlock pack` brings content trust for what the policy asks for"
+        case TufTargetClaim():
+            return (
+                "pack it again once the release is recorded: `airlock pack --tuf NAME=REPOSITORY`"
+            )
         case BundleSignatureClaim():
             return "sign the bundle when it is packed: `airlock pack --sign-key`"
         case ProvenanceClaim() | AttestationClaim():

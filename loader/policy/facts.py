@@ -128,7 +128,7 @@ class SignedName:
 
     repository: str
     tag: str
-    how: Literal["docker-reference", "subject-name", "source-tag", "content-trust"]
+    how: Literal["docker-reference", "subject-name", "source-tag", "content-trust", "tuf-target"]
     who: str
     distinct: str
     """`Who.distinct`: what a threshold counts."""
@@ -269,6 +269,7 @@ class VouchedName:
         "subject-name",
         "source-tag",
         "content-trust",
+        "tuf-target",
         "as-packed",
         "nobody",
     ]

@@ -16,6 +16,7 @@ from loader.policy import reading, toml
 from loader.policy.builders import BUILDER_KEYS, read_builders
 from loader.policy.channels import BUNDLE_KEYS, read_channels
 from loader.policy.claims.content_trust import ContentTrustClaim
+from loader.policy.claims.tuf_target import TufTargetClaim
 from loader.policy.keys import Key, Listing, Named, Record, Text, Whole, names_of
 from loader.policy.patterns import Exact, Regexp
 from loader.policy.reading_anchors import (
@@ -214,6 +215,8 @@ def _uses_of(
             if isinstance(requirement, ContentTrustClaim):
                 use = AnchorUse(name=requirement.notary_root, kind="notary-root", where=where)
                 uses[use] = None
+            if isinstance(requirement, TufTargetClaim):
+                uses[AnchorUse(name=requirement.tuf_root, kind="tuf-root", where=where)] = None
             for speaker in requirement.said.speakers:
                 if isinstance(speaker, KeySpeaker):
                     uses[AnchorUse(name=speaker.key, kind="key", where=where)] = None

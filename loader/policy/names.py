@@ -9,6 +9,7 @@ them as a requirement's threshold asks for:
     docker-reference          the repository; the tag where it holds one
     an in-toto subject's name the repository; the tag where it holds one
     content trust             the whole name: the repository's own signers signed the tag
+    a TUF target              the tag where its path holds it, once it names the repository, too
 
 Otherwise the policy must say `name = "as-packed"`.
 """
@@ -23,6 +24,7 @@ from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.content_trust import ContentTrustClaim
 from loader.policy.claims.provenance import ProvenanceClaim
 from loader.policy.claims.signature import SignatureClaim
+from loader.policy.claims.tuf_target import TufTargetClaim
 from loader.policy.facts import Problem, SignedName, VouchedName
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from loader.policy.facts import BundleClaims, ImageFacts
 
 _SAID_MAX: Final = 8
-_VOUCHING: Final = (SignatureClaim, ProvenanceClaim, ContentTrustClaim)
+_VOUCHING: Final = (SignatureClaim, ProvenanceClaim, ContentTrustClaim, TufTargetClaim)
 """Claims whose speakers may name an image. One who may say what a scan found may not."""
 
 
@@ -89,7 +91,7 @@ def _enough(facts: ImageFacts, *, tag: str) -> tuple[SignedName, ...]:
             for name in one.weighed[position].names
             if name.repository == here and (not tag or name.tag == tag)
         )
-        if names and _covers(names, facts.graph, threshold=claim.said.threshold):
+        if names and _covers(names, facts.graph, threshold=max(1, claim.said.threshold)):
             return names
     return ()
 

@@ -11,6 +11,7 @@ from loader.policy.claims import (
     content_trust,
     provenance,
     signature,
+    tuf_target,
 )
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.keys import Key, Listing, Record, Text, names_of
@@ -37,9 +38,11 @@ _ROLLBACKS: Final[dict[str, RollbackRule]] = {
 }
 _TAGS: Final[dict[str, TagRule]] = {"ours-only": "ours-only", "any": "any"}
 
-Claim = Literal["signature", "bundle-signature", "provenance", "attestation", "content-trust"]
+Claim = Literal[
+    "signature", "bundle-signature", "provenance", "attestation", "content-trust", "tuf-target"
+]
 _CLAIMS: Final[dict[str, Claim]] = {name: name for name in get_args(Claim)}
-LATER_CLAIMS: Final = frozenset({"sbom", "vulnerabilities", "tuf-target"})
+LATER_CLAIMS: Final = frozenset({"sbom", "vulnerabilities"})
 """Claims that are known by name and that this version does not judge yet."""
 LATER_TABLES: Final = {
     "exception": "this version does not judge [[exception]] yet",
@@ -63,6 +66,7 @@ CLAIM_KEYS: Final[dict[Claim, tuple[Key, ...]]] = {
     "provenance": (_CLAIM_KEY, *SPEAKER_KEYS, _SCOPE_KEY, *provenance.KEYS),
     "attestation": (_CLAIM_KEY, *SPEAKER_KEYS, _SCOPE_KEY, *attestation.KEYS),
     "content-trust": (_CLAIM_KEY, *content_trust.KEYS),
+    "tuf-target": (_CLAIM_KEY, _SCOPE_KEY, *tuf_target.KEYS),
 }
 """All keys of a requirement, by its claim."""
 IMAGE_KEYS: Final = (
@@ -169,6 +173,8 @@ def _requirement(table: Table, *, scope: Scope, builders: tuple[ListedBuilder, .
             return attestation.read(table, said=read_said(table), scope=scope)
         case "content-trust":
             return content_trust.read(table)
+        case "tuf-target":
+            return tuf_target.read(table, scope=scope)
         case _:
             assert_never(claim)
 

@@ -17,6 +17,7 @@ from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.content_trust import ContentTrustClaim
 from loader.policy.claims.provenance import ProvenanceClaim
 from loader.policy.claims.signature import SignatureClaim
+from loader.policy.claims.tuf_target import TufTargetClaim
 
 if TYPE_CHECKING:
     from loader.policy.patterns import Glob
@@ -29,7 +30,7 @@ ClockRule = Literal["warn", "strict"]
 
 EvidenceClaim: TypeAlias = SignatureClaim | ProvenanceClaim | AttestationClaim
 """Claims on evidence about an image: each piece is weighed by itself (`weigh.py`)."""
-AnchorClaim: TypeAlias = ContentTrustClaim
+AnchorClaim: TypeAlias = ContentTrustClaim | TufTargetClaim
 """Claims that carried trust material makes, which chained to an anchor: the anchor is who."""
 ImageClaim: TypeAlias = EvidenceClaim | AnchorClaim
 """Claims on an image."""

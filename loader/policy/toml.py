@@ -158,6 +158,19 @@ class Table:
             )
         return value
 
+    def flag(self, name: str) -> bool:
+        """Return `true` or `false`.
+
+        Raises:
+            PolicyFileError: it is something else.
+        """
+        value = self.value(name)
+        if not isinstance(value, bool):
+            raise PolicyFileError(
+                "neither true nor false", where=self.at(name), found=shown(value, limit=60)
+            )
+        return value
+
     def duration(self, name: str) -> timedelta:
         """Return a length of time: `12h`, `30d`, `4w`, `1y` (365 days).
 

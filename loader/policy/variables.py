@@ -33,7 +33,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 _ANYWHERE: Final = re.compile(
     r"certificate-identity|certificate-github-workflow-[a-z]+|certificate-extension"
     r"|annotations|predicate|source-uri|source-tag|source-branch|source-commit|builder-id|workflow"
-    r"|workflow-inputs",
+    r"|workflow-inputs|path",
     re.ASCII,
 )
 """Keys whose values may hold variables; no pattern among them."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import PurePath
 from typing import Final, Literal, Protocol
 
 AnchorKind = Literal["trusted-root", "key", "tuf-root", "notary-root"]
 KEY_ENDINGS: Final = (".pub", ".pem")
+_NO_LABEL: Final = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,11 @@ class AnchorUse:
     def is_file(self) -> bool:
         """Whether it is no name but the path of a file."""
         return is_file(self.name)
+
+
+def label_of(name: str) -> str:
+    """Return what a bundle calls an anchor: a rule may name a file, and what travels is a label."""
+    return _NO_LABEL.sub("-", PurePath(name).name).lstrip("._-") or "anchor"
 
 
 class Anchored(Protocol):

@@ -238,8 +238,8 @@ class _Reader:
 
     def anchor(self, use: AnchorUse) -> Anchor:
         path = self._path(use)
-        if use.kind in {"trusted-root", "tuf-root"} and (
-            path.name == _NAMES_OF["tuf-root"][0] or self._is_tuf(use)
+        if use.kind == "tuf-root" or (
+            use.kind == "trusted-root" and (path.name in _NAMES_OF["tuf-root"] or self._is_tuf(use))
         ):
             return self._tuf(use, path)
         inline = use.kind == "notary-root" and is_key_id(path.name)
