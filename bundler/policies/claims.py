@@ -1,12 +1,22 @@
-"""Which claim a verified piece of evidence makes, as the keys of a requirement."""
+"""Which claims a verified piece of evidence makes, as the keys of a requirement.
+
+The first of them says most: of provenance who built it and from what. The last says only that there
+is a statement of that type. Which of them the image really meets, the judge decides.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bundler.policies.toml_text import Value
+from loader.errors import FormatError
 from loader.evidence import SignedEvidence, kind_of
-from loader.model.predicate_types import PredicateType
+from loader.limits import DEFAULT_LIMITS
+from loader.model.predicate_types import SLSA_02, SLSA_1, PredicateType
+from loader.model.provenance import read_provenance
+from loader.model.statement import Statement
+from loader.policy.builders import level_of
 from loader.verify.facts import Signed
 
 
@@ -18,15 +28,49 @@ class ProposedClaim:
     words: tuple[str, ...]
 
 
-def claim_of(evidence: SignedEvidence, signed: Signed) -> ProposedClaim | None:
-    """Return what may be required of evidence like this; None where no claim is about it."""
+def claims_of(evidence: SignedEvidence, signed: Signed) -> tuple[ProposedClaim, ...]:
+    """Return what may be required of evidence like this; nothing where no claim is about it."""
     kind = kind_of(evidence)
     if kind.is_signature:
-        return ProposedClaim(table={"claim": "signature"}, words=(kind.words,))
+        return (ProposedClaim(table={"claim": "signature"}, words=(kind.words,)),)
+    statement = signed.payload
+    if not isinstance(statement, Statement):
+        return ()
+    return (*_provenance(statement, signed), *_attestation(statement, kind.words))
+
+
+def _attestation(statement: Statement, words: str) -> Iterator[ProposedClaim]:
     try:
-        PredicateType(signed.predicate_type)
+        PredicateType(statement.predicate_type)
     except ValueError:
-        return None  # no statement, or of a type that no policy could name
-    return ProposedClaim(
-        table={"claim": "attestation", "type": signed.predicate_type}, words=(kind.words,)
+        return  # a type that no policy could name
+    table: dict[str, Value] = {"claim": "attestation", "type": statement.predicate_type}
+    yield ProposedClaim(table=table, words=(words,))
+
+
+def _provenance(statement: Statement, signed: Signed) -> Iterator[ProposedClaim]:
+    """Yield the claim that it was built from this repository, by this workflow.
+
+    Tag and commit are the next release's others; they stand beside it in words.
+    """
+    if statement.predicate_type not in {SLSA_02, SLSA_1}:
+        return
+    try:
+        predicate = statement.read_predicate(None, size_max=DEFAULT_LIMITS.evidence_size_max)
+        found = read_provenance(predicate, statement.predicate_type)
+    except FormatError:
+        return
+    level, why = level_of(found, signed.signer, ())
+    source = found.value("repository").removeprefix("https://")
+    workflow = found.value("workflow")
+    table: dict[str, Value] = {"claim": "provenance"}
+    table |= {"source-uri": source} if source else {}
+    table |= {"workflow": workflow} if workflow else {}
+    table["level"] = level
+    yield ProposedClaim(
+        table=table,
+        words=(
+            f"provenance: SLSA level {level} ({why})",
+            f"built from {found.value('ref') or 'no ref'}, commit {found.value('commit')}",
+        ),
     )

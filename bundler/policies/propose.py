@@ -18,7 +18,7 @@ from typing import Final
 
 from bundler.checking.subject import Subject
 from bundler.checking.verdict import judged
-from bundler.policies.claims import claim_of
+from bundler.policies.claims import ProposedClaim, claims_of
 from bundler.policies.toml_text import Value, comment, lines
 from bundler.preflight import FarSide
 from loader.errors import NoEvidenceError, TrustRootError, UsageError, VerificationError
@@ -82,10 +82,17 @@ def _is_there(root: str, folder: Path) -> bool:
 class _Proposed:
     """One requirement, and what it was taken from."""
 
-    table: dict[str, Value]
+    claims: list[ProposedClaim]
+    """What it may be called, the one that says most first; the judge strikes off what fails."""
+    speaker: dict[str, Value]
     comments: list[str]
     at: list[datetime] = field(default_factory=list)
     count: int = 0
+
+    @property
+    def table(self) -> dict[str, Value]:
+        """The keys of the requirement."""
+        return self.claims[0].table | self.speaker
 
 
 def propose(subject: Subject, known: Known, *, folder: Path, now: datetime) -> str:
@@ -126,6 +133,8 @@ def _text(
 ) -> Iterator[str]:
     head: dict[str, Value] = {"match": entry.reference.name}
     image = _judged(head, proposed, subject, folder=folder, now=now)
+    while _struck_off(proposed, image):
+        image = _judged(head, proposed, subject, folder=folder, now=now)
     met = [claim.holds == "met" for claim in image.claims]
     yield comment(f"Proposed by airlock policy init from what {subject.text} has today,")
     yield comment(f"{entry.image.digest}.")
@@ -147,7 +156,7 @@ def _text(
             yield "[[image.require]]"
             yield from lines(one.table)
     dropped = [
-        f"{one.comments[0]}: {claim.problem}"
+        f"{one.claims[0].words[0]}: {claim.problem}"
         for one, claim in zip(proposed, image.claims, strict=True)
         if claim.problem is not None
     ]
@@ -157,10 +166,23 @@ def _text(
         yield from (comment(f"  {words}") for words in (*dropped, *left))
 
 
+def _struck_off(proposed: Sequence[_Proposed], image: ImageJudgement) -> bool:
+    """Fall back to what says less where the image does not meet what says more."""
+    struck = [
+        one
+        for one, claim in zip(proposed, image.claims, strict=True)
+        if claim.problem is not None and len(one.claims) > 1
+    ]
+    for one in struck:
+        del one.claims[0]
+    return bool(struck)
+
+
 def _origin(one: _Proposed) -> Iterator[str]:
     times = ", ".join(format_instant(at) for at in sorted(one.at, reverse=True)[:_TIMES_SHOWN])
     seen = f"{one.count} piece{'s' * (one.count != 1)} of evidence"
     yield f"{seen}, at {times}" if times else f"{seen}, at a time that nobody signed"
+    yield from one.claims[0].words
     yield from one.comments
 
 
@@ -182,19 +204,19 @@ def _gather(entry: ImageEntry, subject: Subject, known: Known) -> tuple[list[_Pr
         if not said:
             left[f"{kind_of(evidence).words}: no known root or given key verifies it"] = None
         for speaker, signed in said:
-            claim = claim_of(evidence, signed)
-            if claim is None:
+            claims = list(claims_of(evidence, signed))
+            if not claims:
                 left[f"{kind_of(evidence).words}: no claim is about such"] = None
                 continue
-            table = claim.table | speaker
-            one = found.setdefault(repr(table), _Proposed(table, _comments(claim.words, signed)))
+            key = repr((claims[0].table, speaker))
+            one = found.setdefault(key, _Proposed(claims, speaker, _comments(signed)))
             one.count += 1
             one.at += [time.at for time in signed.times]
     return list(found.values()), list(left)
 
 
-def _comments(words: Sequence[str], signed: Signed) -> list[str]:
-    found = [*words, f"said by {who_of(signed).words}"]
+def _comments(signed: Signed) -> list[str]:
+    found = [f"said by {who_of(signed).words}"]
     signer = signed.signer
     if isinstance(signer, CertificateSigner) and _VERSION.search(signer.san):
         stem = re.escape(_VERSION.sub("", signer.san)).replace(r"\-", "-")

@@ -13,6 +13,7 @@ from loader.policy.model import Policy
 from tests.e2e.checking import IDENTITY, ISSUER, Desk, Ran, desk, sign_by_key, sign_keyless
 from tests.fakes import attach
 from tests.fakes.sigworld import statements
+from tests.fakes.sigworld.identity import COMMIT
 from tests.fakes.sigworld.signed import Layer
 
 
@@ -98,6 +99,30 @@ def test_attestations_are_proposed_by_their_type(at: Desk) -> None:
     found = {one["claim"]: one for one in requirements(at)}
     assert found["attestation"]["type"] == kind
     assert found["attestation"]["certificate-identity"] == IDENTITY
+
+
+def attest(at: Desk, predicate: object) -> None:
+    said = statements.statement(at.image.digest, statements.SLSA_V1, predicate)
+    signed = at.world.sign_statement(said, at.world.keyless())
+    attach.attach_bundle(at.image, signed.bundle(), fallback="full")
+
+
+def test_provenance_is_asked_for_by_source_and_workflow(at: Desk) -> None:
+    attest(at, statements.slsa_v1(commit=COMMIT))
+    assert proposed(at).status == 0
+    (found,) = requirements(at)
+    assert {"claim", "source-uri", "workflow", "level"} <= set(found)
+    assert (found["source-uri"], found["level"]) == ("github.com/acme/app", 2)
+    text = (at.folder / "policy.toml").read_text()
+    assert f"# built from refs/tags/v1.0.0, commit {COMMIT}" in text
+
+
+def test_provenance_of_another_kind_is_asked_for_by_its_type(at: Desk) -> None:
+    """A claim that the image would not meet is no proposal."""
+    attest(at, statements.slsa_v1(commit=COMMIT, build_type="https://acme.example/build"))
+    assert proposed(at).status == 0
+    (found,) = requirements(at)
+    assert (found["claim"], found["type"]) == ("attestation", statements.SLSA_V1)
 
 
 def test_what_speaks_for_one_platform_alone_is_not_required_of_all(at: Desk) -> None:
