@@ -639,6 +639,12 @@ class ContentsError(PolicyError):
     code: ClassVar[str] = "policy.contents"
 
 
+class EmptyScanError(PolicyError):
+    """A scan was attested, and holds no result at all: signed and empty is not signed and clean."""
+
+    code: ClassVar[str] = "policy.scan-empty"
+
+
 class ContradictionError(PolicyError):
     """Evidence disagrees: a predicate with its certificate, or one statement with another."""
 

@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Final
 from loader.errors import FormatError
 from loader.limits import DEFAULT_LIMITS
 from loader.model.provenance import read_provenance
+from loader.model.sbom import KEEP as KEEP_SBOM
+from loader.model.sbom import KEEP_LICENCES, read_sbom
+from loader.model.scan import KEEP as KEEP_SCAN
+from loader.model.scan import read_scan
 from loader.model.statement import Statement
 
 if TYPE_CHECKING:
     from loader.limits import Limits
     from loader.model.provenance import Provenance
+    from loader.model.sbom import Sbom
+    from loader.model.scan import Scan
     from loader.model.strictjson import JsonValue
     from loader.verify.facts import Signed
     from loader.witness import Verified
@@ -32,6 +38,8 @@ class Contents:
         self._statement: Statement | None = None
         self._parts: dict[frozenset[str], JsonValue | FormatError] = {}
         self._provenance: Provenance | FormatError | None = None
+        self._sboms: dict[bool, Sbom | FormatError] = {}
+        self._scan: Scan | FormatError | None = None
 
     def of(self, verified: Verified[Signed]) -> None:
         """Take what a verified piece says; it says the same under whatever anchor it verified."""
@@ -73,6 +81,39 @@ class Contents:
         if isinstance(self._provenance, FormatError):
             raise self._provenance
         return self._provenance
+
+    def sbom(self, *, licences: bool) -> Sbom:
+        """Return the predicate as a bill of materials; with its licences where they are asked for.
+
+        Raises:
+            FormatError: it is none, or says too much.
+        """
+        found = self._sboms.get(licences)
+        if found is None:
+            try:
+                keep = KEEP_LICENCES if licences else KEEP_SBOM
+                found = read_sbom(self._read(keep, self._limits.evidence_size_max))
+            except FormatError as e:
+                found = e
+            self._sboms[licences] = found
+        if isinstance(found, FormatError):
+            raise found
+        return found
+
+    def scan(self) -> Scan:
+        """Return the predicate as a scan for vulnerabilities.
+
+        Raises:
+            FormatError: it is none, or says too much.
+        """
+        if self._scan is None:
+            try:
+                self._scan = read_scan(self._read(KEEP_SCAN, self._limits.evidence_size_max))
+            except FormatError as e:
+                self._scan = e
+        if isinstance(self._scan, FormatError):
+            raise self._scan
+        return self._scan
 
     def _read(self, keep: frozenset[str] | None, size_max: int) -> JsonValue:
         if self._statement is None:

@@ -18,6 +18,7 @@ from loader.errors import (
     ContradictionError,
     DeniedError,
     EmptyBundleError,
+    EmptyScanError,
     EvidenceInvalidError,
     EvidenceLimitError,
     ExpiredError,
@@ -37,8 +38,10 @@ from loader.policy.claims.attestation import AttestationClaim
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.content_trust import ContentTrustClaim
 from loader.policy.claims.provenance import ProvenanceClaim
+from loader.policy.claims.sbom import SbomClaim
 from loader.policy.claims.signature import SignatureClaim
 from loader.policy.claims.tuf_target import TufTargetClaim
+from loader.policy.claims.vulnerabilities import VulnerabilitiesClaim
 from loader.policy.facts import (
     NOTHING_GROWN,
     STAGES,
@@ -78,6 +81,7 @@ ORDER: Final[tuple[type[PolicyError], ...]] = (
     ChannelError,
     ConditionError,
     ContentsError,
+    EmptyScanError,
     ContradictionError,
     ContentTrustConflictError,
     ScopeError,
@@ -142,7 +146,13 @@ def claims_of_image(facts: ImageFacts, bundle: BundleClaims) -> tuple[ClaimResul
                     results.append(result)
                 else:  # nobody judged it: that must not look like a requirement that was met
                     results.append(_result(requirement, (), (_Target(words="", digests=None),)))
-            case SignatureClaim() | ProvenanceClaim() | AttestationClaim():
+            case (
+                SignatureClaim()
+                | ProvenanceClaim()
+                | SbomClaim()
+                | VulnerabilitiesClaim()
+                | AttestationClaim()
+            ):
                 items = _items(facts.considered, position)
                 position += 1
                 if "log-index" in facts.policy.rollback:
@@ -333,7 +343,7 @@ def _mend(requirement: Requirement) -> str:
             )
         case BundleSignatureClaim():
             return "sign the bundle when it is packed: `airlock pack --sign-key`"
-        case ProvenanceClaim() | AttestationClaim():
+        case ProvenanceClaim() | SbomClaim() | VulnerabilitiesClaim() | AttestationClaim():
             return "pack the image again once it is attested; `airlock inspect` lists what there is"
         case _:
             assert_never(requirement)

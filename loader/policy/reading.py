@@ -10,8 +10,10 @@ from loader.policy.claims import (
     bundle_signature,
     content_trust,
     provenance,
+    sbom,
     signature,
     tuf_target,
+    vulnerabilities,
 )
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.keys import Key, Listing, Record, Text, names_of
@@ -39,11 +41,16 @@ _ROLLBACKS: Final[dict[str, RollbackRule]] = {
 _TAGS: Final[dict[str, TagRule]] = {"ours-only": "ours-only", "any": "any"}
 
 Claim = Literal[
-    "signature", "bundle-signature", "provenance", "attestation", "content-trust", "tuf-target"
+    "signature",
+    "bundle-signature",
+    "provenance",
+    "sbom",
+    "vulnerabilities",
+    "attestation",
+    "content-trust",
+    "tuf-target",
 ]
 _CLAIMS: Final[dict[str, Claim]] = {name: name for name in get_args(Claim)}
-LATER_CLAIMS: Final = frozenset({"sbom", "vulnerabilities"})
-"""Claims that are known by name and that this version does not judge yet."""
 LATER_TABLES: Final = {
     "exception": "this version does not judge [[exception]] yet",
     "deny": "this version does not judge [[deny]] yet",
@@ -64,6 +71,8 @@ CLAIM_KEYS: Final[dict[Claim, tuple[Key, ...]]] = {
     "signature": (_CLAIM_KEY, *SPEAKER_KEYS, _SCOPE_KEY, *signature.KEYS),
     "bundle-signature": (_CLAIM_KEY, *SPEAKER_KEYS, *bundle_signature.KEYS),
     "provenance": (_CLAIM_KEY, *SPEAKER_KEYS, _SCOPE_KEY, *provenance.KEYS),
+    "sbom": (_CLAIM_KEY, *SPEAKER_KEYS, _SCOPE_KEY, *sbom.KEYS),
+    "vulnerabilities": (_CLAIM_KEY, *SPEAKER_KEYS, _SCOPE_KEY, *vulnerabilities.KEYS),
     "attestation": (_CLAIM_KEY, *SPEAKER_KEYS, _SCOPE_KEY, *attestation.KEYS),
     "content-trust": (_CLAIM_KEY, *content_trust.KEYS),
     "tuf-target": (_CLAIM_KEY, _SCOPE_KEY, *tuf_target.KEYS),
@@ -145,18 +154,14 @@ def _rule(table: Table, filling: Filling, builders: tuple[ListedBuilder, ...]) -
     return rule
 
 
-def _requirement(table: Table, *, scope: Scope, builders: tuple[ListedBuilder, ...]) -> Requirement:
+def _requirement(  # noqa: PLR0911 (one return for each claim)
+    table: Table, *, scope: Scope, builders: tuple[ListedBuilder, ...]
+) -> Requirement:
     """Return one `[[image.require]]`.
 
     Raises:
         PolicyFileError: an unknown claim or key, or one that contradicts another.
     """
-    if table.text("claim") in LATER_CLAIMS:
-        raise PolicyFileError(
-            f"this version does not judge the claim {table.text('claim')!r} yet",
-            where=table.at("claim"),
-            expected=", ".join(f'"{name}"' for name in _CLAIMS),
-        )
     claim = table.word("claim", _CLAIMS)
     known = names_of(CLAIM_KEYS[claim])
     table.only(known, elsewhere=_elsewhere(known))
@@ -169,6 +174,10 @@ def _requirement(table: Table, *, scope: Scope, builders: tuple[ListedBuilder, .
             return BundleSignatureClaim(said=read_said(table))
         case "provenance":
             return provenance.read(table, said=read_said(table), scope=scope, builders=builders)
+        case "sbom":
+            return sbom.read(table, said=read_said(table), scope=scope)
+        case "vulnerabilities":
+            return vulnerabilities.read(table, said=read_said(table), scope=scope)
         case "attestation":
             return attestation.read(table, said=read_said(table), scope=scope)
         case "content-trust":

@@ -16,8 +16,10 @@ from loader.policy.claims.attestation import AttestationClaim
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.content_trust import ContentTrustClaim
 from loader.policy.claims.provenance import ProvenanceClaim
+from loader.policy.claims.sbom import SbomClaim
 from loader.policy.claims.signature import SignatureClaim
 from loader.policy.claims.tuf_target import TufTargetClaim
+from loader.policy.claims.vulnerabilities import VulnerabilitiesClaim
 
 if TYPE_CHECKING:
     from loader.policy.patterns import Glob
@@ -28,7 +30,9 @@ RollbackRule = Literal["time", "log-index", "none"]
 TagRule = Literal["ours-only", "any"]
 ClockRule = Literal["warn", "strict"]
 
-EvidenceClaim: TypeAlias = SignatureClaim | ProvenanceClaim | AttestationClaim
+EvidenceClaim: TypeAlias = (
+    SignatureClaim | ProvenanceClaim | SbomClaim | VulnerabilitiesClaim | AttestationClaim
+)
 """Claims on evidence about an image: each piece is weighed by itself (`weigh.py`)."""
 AnchorClaim: TypeAlias = ContentTrustClaim | TufTargetClaim
 """Claims that carried trust material makes, which chained to an anchor: the anchor is who."""

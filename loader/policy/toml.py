@@ -159,17 +159,47 @@ class Table:
         return value
 
     def flag(self, name: str) -> bool:
-        """Return `true` or `false`.
+        """Return a boolean.
 
         Raises:
-            PolicyFileError: it is something else.
+            PolicyFileError: it is missing, or anything else.
         """
         value = self.value(name)
         if not isinstance(value, bool):
+            raise PolicyFileError("not true or false", where=self.at(name), found=kind_of(value))
+        return value
+
+    def day(self, name: str) -> date:
+        """Return a date without a time, written without quotes.
+
+        Raises:
+            PolicyFileError: it is missing, or anything else.
+        """
+        value = self.value(name)
+        if not isinstance(value, date) or isinstance(value, datetime):
             raise PolicyFileError(
-                "neither true nor false", where=self.at(name), found=shown(value, limit=60)
+                "not a date", where=self.at(name), expected="2026-12-31, without quotes"
             )
         return value
+
+    def texts(self, name: str, *, count_max: int) -> tuple[str, ...]:
+        """Return an array of different strings, of which there must be one.
+
+        Raises:
+            PolicyFileError: it is missing, empty, too long, or holds something else or one twice.
+        """
+        value = self.value(name)
+        if not isinstance(value, list) or not 1 <= len(value) <= count_max:
+            raise PolicyFileError(
+                "not an array of strings", where=self.at(name), expected=f"1 to {count_max} of them"
+            )
+        found = tuple(
+            Table({"": item}, f"{self.at(name)}[{number}]").text("")
+            for number, item in enumerate(value)
+        )
+        if len(set(found)) != len(found):
+            raise PolicyFileError("the same twice", where=self.at(name))
+        return found
 
     def duration(self, name: str) -> timedelta:
         """Return a length of time: `12h`, `30d`, `4w`, `1y` (365 days).

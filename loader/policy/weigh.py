@@ -22,11 +22,13 @@ from loader.errors import (
 from loader.model.reference import read_signed_name
 from loader.model.simplesigning import SimpleSigning
 from loader.model.statement import Statement
-from loader.policy.claims import attestation, provenance, signature
+from loader.policy.claims import attestation, provenance, sbom, signature, vulnerabilities
 from loader.policy.claims.attestation import AttestationClaim
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.provenance import ProvenanceClaim
+from loader.policy.claims.sbom import SbomClaim
 from loader.policy.claims.signature import SignatureClaim
+from loader.policy.claims.vulnerabilities import VulnerabilitiesClaim
 from loader.policy.facts import (
     STAGES,
     LogPosition,
@@ -116,7 +118,7 @@ def wants(claim: EvidenceClaim, kind: Kind) -> bool:
     match claim:
         case SignatureClaim():
             return kind.is_signature
-        case AttestationClaim() | ProvenanceClaim():
+        case AttestationClaim() | ProvenanceClaim() | SbomClaim() | VulnerabilitiesClaim():
             return claim.type.matches(kind.predicate_type)
         case _:
             assert_never(claim)
@@ -321,18 +323,20 @@ def _means(
     about: About,
     contents: Contents | None,
 ) -> Meaning:
+    if isinstance(claim, SignatureClaim):
+        # An attestation by the same people is no signature, but may name the image like one.
+        return signature.means(claim, signed, subjects, reference=about.reference)
+    if contents is None:
+        return Meaning(subjects=subjects)
     match claim:
-        case SignatureClaim():
-            # An attestation by the same people is no signature, but may name the image like one.
-            return signature.means(claim, signed, subjects, reference=about.reference)
-        case AttestationClaim():
-            if contents is None:
-                return Meaning(subjects=subjects)
-            return attestation.means(claim, subjects, contents)
         case ProvenanceClaim():
-            if contents is None:
-                return Meaning(subjects=subjects)
             return provenance.means(claim, signed, subjects, contents)
+        case SbomClaim():
+            return sbom.means(claim, signed, subjects, about, contents)
+        case VulnerabilitiesClaim():
+            return vulnerabilities.means(claim, signed, subjects, about, contents)
+        case AttestationClaim():
+            return attestation.means(claim, subjects, contents)
         case _:
             assert_never(claim)
 
