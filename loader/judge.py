@@ -35,7 +35,7 @@ from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.content_trust import ContentTrustClaim
 from loader.policy.claims.tuf_target import TufTargetClaim
 from loader.policy.contents import Contents
-from loader.policy.decide import claims_of_statement, decide, judge_image, no_rule, refusal
+from loader.policy.decide import decide, judge_image, no_rule, refusal
 from loader.policy.facts import (
     ABSENT,
     About,
@@ -46,6 +46,7 @@ from loader.policy.facts import (
     Piece,
     Problem,
 )
+from loader.policy.results import claims_of_statement
 from loader.policy.speakers import KeySpeaker
 from loader.policy.weigh import unreadable, wants, weigh, weigh_statement
 from loader.renewal import Renewal, renew

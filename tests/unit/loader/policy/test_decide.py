@@ -21,7 +21,7 @@ from loader.graph import ImageGraph, read_graph
 from loader.model.bundle import BundleStatement
 from loader.model.reference import canonical, read_signed_name
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
-from loader.policy.decide import ORDER, claims_of_statement, decide, judge_image
+from loader.policy.decide import ORDER, decide, judge_image
 from loader.policy.facts import (
     BundleClaims,
     ClaimResult,
@@ -38,6 +38,7 @@ from loader.policy.facts import (
     Who,
 )
 from loader.policy.model import Policy
+from loader.policy.results import claims_of_statement
 from loader.renewal import Renewal
 from loader.trust.store import TrustStore
 from loader.witness import Authorized
