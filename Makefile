@@ -29,6 +29,11 @@ $(VENV)/.locked: requirements/dev.txt scripts/make-venv.sh
 	@scripts/make-venv.sh .cache/frozen-venv requirements/freeze.txt --shared
 	@touch $@
 
+# The same for airlock-push, which speaks to registries and judges nothing.
+.cache/frozen-push-venv/.locked: requirements/freeze-push.txt scripts/make-venv.sh scripts/find-python.sh
+	@scripts/make-venv.sh .cache/frozen-push-venv requirements/freeze-push.txt --shared
+	@touch $@
+
 # Editable: the commands .venv/bin/airlock and .venv/bin/airlock-loader run this tree.
 $(VENV)/.ready: $(VENV)/.locked pyproject.toml
 	@$(PY) -m pip install -qq --no-deps --no-build-isolation --editable .
@@ -52,8 +57,9 @@ engines: ## install the real engines and tools that tests compare with (root on 
 	@scripts/engines.sh
 
 .PHONY: frozen
-frozen: .cache/frozen-venv/.locked ## the loader as one self-contained folder, packed: dist/airlock-loader-*.tar.gz
-	@.cache/frozen-venv/bin/python scripts/freeze.py
+frozen: .cache/frozen-venv/.locked .cache/frozen-push-venv/.locked ## both programs as self-contained folders, packed: dist/airlock-*.tar.gz
+	@.cache/frozen-venv/bin/python scripts/freeze.py airlock-loader
+	@.cache/frozen-push-venv/bin/python scripts/freeze.py airlock-push
 
 .cache/fuzz-venv/.locked: requirements/fuzz.txt scripts/make-venv.sh
 	@scripts/make-venv.sh .cache/fuzz-venv requirements/fuzz.txt
@@ -91,9 +97,10 @@ errors: $(VENV)/.ready ## write docs/errors.md from the error classes
 	@$(PY) scripts/errors.py
 
 .PHONY: lists
-lists: errors .cache/frozen-venv/.locked ## write again what the architecture tests compare with
+lists: errors .cache/frozen-venv/.locked .cache/frozen-push-venv/.locked ## write again what the architecture tests compare with
 	@$(PY) scripts/third_party.py
-	@.cache/frozen-venv/bin/python scripts/freeze.py --write-list
+	@.cache/frozen-venv/bin/python scripts/freeze.py airlock-loader --write-list
+	@.cache/frozen-push-venv/bin/python scripts/freeze.py airlock-push --write-list
 
 .PHONY: clean
 clean: ## remove what the targets made, but for .venv and .cache

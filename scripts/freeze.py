@@ -1,9 +1,10 @@
-"""Build the frozen loader, list what is in it, and pack it: the same sources give the same bytes.
+"""Build a frozen program, list what is in it, and pack it: the same sources give the same bytes.
 
-Run by `make frozen` in a virtual environment that holds requirements/freeze.txt alone.
+Run by `make frozen`, for each program in a virtual environment that holds its lock alone:
+requirements/freeze.txt for airlock-loader, requirements/freeze-push.txt for airlock-push.
 
-    freeze.py               build dist/airlock-loader/, pack it, write SHA256SUMS
-    freeze.py --write-list  the same, and keep its list of modules in tests/architecture/
+    freeze.py PROGRAM               build dist/PROGRAM/, pack it, write its line of SHA256SUMS
+    freeze.py PROGRAM --write-list  the same, and keep its list of modules in tests/architecture/
 """
 
 from __future__ import annotations
@@ -26,10 +27,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
-FOLDER = DIST / "airlock-loader"
-PROGRAM = FOLDER / "airlock-loader"
-MODULES = ROOT / "build" / "frozen-modules.txt"
-KEPT_MODULES = ROOT / "tests" / "architecture" / "frozen-modules.txt"
+# The program, and what the list of its modules is called.
+LISTS = {"airlock-loader": "frozen-modules.txt", "airlock-push": "frozen-push-modules.txt"}
+NAME = next((word for word in sys.argv[1:] if word in LISTS), "airlock-loader")
+FOLDER = DIST / NAME
+PROGRAM = FOLDER / NAME
+MODULES = ROOT / "build" / LISTS[NAME]
+KEPT_MODULES = ROOT / "tests" / "architecture" / LISTS[NAME]
+
+OURS = {"loader", "bundler"}
+
+# What a program is started with to say its version.
+START = "--version" if NAME == "airlock-loader" else "version"
 
 # 1980-01-01, the oldest time that every archive format can write.
 EPOCH = int(os.environ.get("SOURCE_DATE_EPOCH", "315532800"))
@@ -37,11 +46,16 @@ EPOCH = int(os.environ.get("SOURCE_DATE_EPOCH", "315532800"))
 
 def build() -> None:
     """Run PyInstaller with everything that would vary from run to run held still."""
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "SOURCE_DATE_EPOCH": str(EPOCH)}
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": "0",
+        "SOURCE_DATE_EPOCH": str(EPOCH),
+        "AIRLOCK_FREEZE": NAME,
+    }
     subprocess.run(
         [
             *(sys.executable, "-m", "PyInstaller", "--noconfirm", "--clean", "--log-level", "WARN"),
-            *("--distpath", str(DIST), "--workpath", str(ROOT / "build")),
+            *("--distpath", str(DIST), "--workpath", str(ROOT / "build" / NAME)),
             str(ROOT / "build-frozen.spec"),
         ],
         cwd=ROOT,
@@ -77,9 +91,10 @@ def strip_interpreter() -> None:
 
 def add_data(*, version: str, glibc: str) -> None:
     """Put what is data beside the program: trust anchors, the licence, what it was built from."""
-    shutil.copytree(ROOT / "trust-roots", FOLDER / "trust-roots")
-    # Where operators look for them, and where the packages do: one copy.
-    (FOLDER / "_internal" / "trust-roots").symlink_to("../trust-roots")
+    if NAME == "airlock-loader":
+        shutil.copytree(ROOT / "trust-roots", FOLDER / "trust-roots")
+        # Where operators look for them, and where the packages do: one copy.
+        (FOLDER / "_internal" / "trust-roots").symlink_to("../trust-roots")
     shutil.copy(ROOT / "LICENSE", FOLDER / "LICENSE")
     built = {
         "version": version,
@@ -135,7 +150,7 @@ def modules() -> list[str]:
 
 def pack(*, version: str) -> Path:
     """Pack the folder: members sorted, no owner, one time."""
-    path = DIST / f"airlock-loader-{version}-linux-{platform.machine()}.tar.gz"
+    path = DIST / f"{NAME}-{version}-linux-{platform.machine()}.tar.gz"
 
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = 0
@@ -153,7 +168,10 @@ def pack(*, version: str) -> Path:
             name = member.relative_to(DIST).as_posix()
             archive.add(member, arcname=name, recursive=False, filter=plain)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    (DIST / "SHA256SUMS").write_text(f"{digest}  {path.name}\n", encoding="utf-8")
+    sums = DIST / "SHA256SUMS"
+    others = sums.read_text(encoding="utf-8").splitlines() if sums.exists() else []
+    lines = [line for line in others if not line.partition("  ")[2].startswith(f"{NAME}-")]
+    sums.write_text("\n".join(sorted([*lines, f"{digest}  {path.name}"])) + "\n", encoding="utf-8")
     return path
 
 
@@ -162,7 +180,7 @@ def start_seconds() -> float:
     taken = []
     for _ in range(5):
         begin = time.monotonic()
-        subprocess.run([str(PROGRAM), "--version"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([str(PROGRAM), START], check=True, stdout=subprocess.DEVNULL)
         taken.append(time.monotonic() - begin)
     return sorted(taken)[2]
 
@@ -170,6 +188,7 @@ def start_seconds() -> float:
 def main() -> int:
     """Build, list, pack, and say what came of it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("program", choices=LISTS)
     parser.add_argument("--write-list", action="store_true", help="keep the list of modules")
     arguments = parser.parse_args()
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
@@ -187,7 +206,7 @@ def main() -> int:
     MODULES.write_text(listed, encoding="utf-8")
     if arguments.write_list:
         # Our own modules are compared with the tree itself.
-        foreign = [line for line in listed.splitlines() if line.partition(".")[0] != "loader"]
+        foreign = [line for line in listed.splitlines() if line.partition(".")[0] not in OURS]
         KEPT_MODULES.write_text("\n".join(foreign) + "\n", encoding="utf-8")
     seconds = start_seconds()
     archive = pack(version=version)
@@ -196,7 +215,7 @@ def main() -> int:
     print(f"  {unpacked / 1e6:.1f} MB unpacked, CPython {platform.python_version()},")
     if built_in():
         print(f"  {', '.join(built_in())} is compiled into this Python: forbidden to import;")
-    print(f"  needs glibc {glibc} or later; --version takes {seconds:.2f} s")
+    print(f"  needs glibc {glibc} or later; to say its version takes {seconds:.2f} s")
     return 0
 
 

@@ -27,4 +27,5 @@ pin "$dev" "$@" pyproject.toml --all-extras \
 pin requirements/bundler.txt pyproject.toml --extra bundler --constraint "$dev"
 pin requirements/loader.txt pyproject.toml --constraint "$dev"
 pin requirements/freeze.txt pyproject.toml --group freeze --constraint "$dev"
+pin requirements/freeze-push.txt --group push --group freeze --constraint "$dev"
 pin requirements/fuzz.txt pyproject.toml --group fuzz --constraint "$dev"

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".cache" / "bin"
 TRILLIAN_TABLES = TOOLS / "trillian-postgresql.sql"
 FROZEN = ROOT / "dist" / "airlock-loader" / "airlock-loader"
+FROZEN_PUSH = ROOT / "dist" / "airlock-push" / "airlock-push"
 SHARED = Path(os.environ.get("AIRLOCK_SHARED", ROOT.parent / "shared"))
 
 REQUIRE_ALL = os.environ.get("AIRLOCK_REQUIRE", "") == "all"
@@ -45,13 +46,25 @@ def _no_network_namespace() -> str | None:
 
 
 def _no_frozen() -> str | None:
-    if not os.access(FROZEN, os.X_OK):
-        return f"no {FROZEN.relative_to(ROOT)}"
-    built_at = FROZEN.stat().st_mtime
+    anchors = [path for path in (ROOT / "trust-roots").rglob("*") if path.is_file()]
+    return _not_built(FROZEN, lock="freeze.txt", sources=anchors)
+
+
+def _no_frozen_push() -> str | None:
+    ours = [
+        path for name in ("push", "registry") for path in (ROOT / "bundler" / name).rglob("*.py")
+    ]
+    return _not_built(FROZEN_PUSH, lock="freeze-push.txt", sources=ours)
+
+
+def _not_built(program: Path, *, lock: str, sources: list[Path]) -> str | None:
+    if not os.access(program, os.X_OK):
+        return f"no {program.relative_to(ROOT)}"
+    built_at = program.stat().st_mtime
     sources = [
         *(ROOT / "loader").rglob("*.py"),
-        *(path for path in (ROOT / "trust-roots").rglob("*") if path.is_file()),
-        *(ROOT / name for name in ("build-frozen.spec", "requirements/freeze.txt")),
+        *sources,
+        *(ROOT / name for name in ("build-frozen.spec", f"requirements/{lock}")),
     ]
     newer = [path for path in sources if path.stat().st_mtime > built_at]
     return f"older than {newer[0].relative_to(ROOT)}" if newer else None
@@ -74,6 +87,7 @@ NEEDS: dict[str, Need] = {
     "docker-registry": Need(programs=("docker-registry",)),
     "faketime": Need(programs=("faketime",)),
     "frozen": Need(look=_no_frozen, mend="make frozen"),
+    "frozen-push": Need(look=_no_frozen_push, mend="make frozen"),
     "netns": Need(
         programs=("unshare",), look=_no_network_namespace, mend="run as root, or allow namespaces"
     ),
