@@ -48,7 +48,7 @@ def gathered_locked(
         RemoteError: a registry.
     """
     layers: dict[Digest, tuple[Descriptor, Repository]] = {}
-    for raw in lock.supplements:
+    for raw in (*lock.supplements, *lock.growth):
         store.put(raw)
     for entry in lock.images:
         source = _Source(registries.repository(entry.reference), store, progress)

@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 
 from bundler.arriving import Arriving
 from bundler.collect import Wanted, gathered
 from bundler.notary.wanted import CapturedTrust, capture_wanted, expect_there
 from bundler.pack.lock import Lock
 from bundler.pack.locked import gathered_locked
+from bundler.pack.logs import Shipped, grown
 from bundler.pack.order import PackOrder
 from bundler.pack.plan import plan
 from bundler.pack.publish import publish
@@ -39,6 +39,7 @@ from bundler.store import ContentStore
 from loader.errors import LocalError
 from loader.model.bundle import BundleStatement, ImageEntry, TrustEntry
 from loader.trust.anchors import label_of
+from loader.verify.facts import LogTree
 
 
 def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> Packed:
@@ -52,6 +53,7 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
     """
     began = time.monotonic()
     far_side = FarSide.open(order.policy, order.variables)
+    shipped = Shipped.before(order)
     signers = [Signer.open(path, passphrase=passphrase) for path in order.sign_keys]
     cancelled = threading.Event()
     store = ContentStore(order.reach.cache, cancelled=cancelled)
@@ -63,23 +65,28 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
         statement = _statement(order, images, trust, store)
         signatures = _signatures(statement, signers)
         judgement = far_side.judge(statement, signatures, store, now=order.now)
-        if order.created is None and judgement.reference_time is not None:
+        growing = grown(order, judgement, shipped, store, cancelled)
+        trust = (*trust, *growing.trust)
+        at = judgement.reference_time if order.created is None else None
+        if at is not None or growing.trust:
             # The bundle's own time is the newest that evidence proves: the same whenever it is
-            # packed.
-            statement = _statement(order, images, trust, store, created=judgement.reference_time)
+            # packed. Which logs to ask, the judgement says.
+            statement = _statement(order, images, trust, store, created=at)
             signatures = _signatures(statement, signers)
             judgement = far_side.judge(statement, signatures, store, now=order.now)
         layers.begin()  # they arrive while somebody else looks at the evidence
         opinion = second_opinion(judgement, store, far_side.trust)
         size = _write(order, statement, signatures, layers, meter)
-    _write_lock(order.lock, statement, store)
+    heads = shipped.and_now(growing.heads)
+    _write_lock(order, statement, store, growth=growing.documents, heads=heads)
     return Packed(
         judgement=judgement,
         path=order.output,
         size=size,
         signature_count=len(signatures),
         opinion=opinion,
-        notes=(*notes, *proven.notes, *captured.notes),
+        notes=(*notes, *proven.notes, *captured.notes, *shipped.notes, *growing.notes),
+        logs=tuple(one.value for one in judgement.grown.logs),
         warnings=far_side.policy.warnings,
         seconds=time.monotonic() - began,
     )
@@ -220,7 +227,15 @@ def _write(
     return written.size
 
 
-def _write_lock(path: Path, statement: BundleStatement, store: ContentStore) -> None:
+def _write_lock(
+    order: PackOrder,
+    statement: BundleStatement,
+    store: ContentStore,
+    *,
+    growth: Sequence[bytes],
+    heads: Sequence[LogTree],
+) -> None:
+    path = order.lock
     part = path.with_name(f"{path.name}.part")
     supplements = {
         item.manifest.digest: item.manifest
@@ -233,6 +248,8 @@ def _write_lock(path: Path, statement: BundleStatement, store: ContentStore) -> 
         supplements=[
             store.read(one, where="supplement", size_max=one.size) for one in supplements.values()
         ],
+        growth=growth,
+        heads=heads,
     )
     try:
         part.write_bytes(lock.write())

@@ -13,6 +13,7 @@ from bundler.second_opinion import SecondOpinion
 from loader.model.fields import format_instant
 from loader.model.strictjson import JsonObject
 from loader.policy.facts import ClaimResult, ImageJudgement, Judgement
+from loader.verify.growth import Growth
 
 SCHEMA: Final = "airlock-pack/1"
 
@@ -27,6 +28,8 @@ class Packed:
     signature_count: int
     opinion: SecondOpinion
     notes: tuple[str, ...]
+    logs: tuple[Growth, ...]
+    """How logs grew, as the far side will see it."""
     warnings: tuple[str, ...]
     seconds: float
 
@@ -38,6 +41,12 @@ class Packed:
         for claim in self.judgement.bundle.results:
             yield f"bundle    {_claim(claim)}"
         yield f"opinion   second opinion (sigstore-python): {self.opinion}"
+        for log in self.logs:
+            earlier = len(log.continues) - 1
+            yield (
+                f"log       {log.newest.origin}: {log.newest.size} leaves, continues "
+                f"{earlier} earlier {'tree' if earlier == 1 else 'trees'}"
+            )
         for note in self.notes:
             yield f"note      {note}"
         for warning in self.warnings:
@@ -75,6 +84,17 @@ class Packed:
                 "agreed": self.opinion.agreed,
                 "cannot_judge": dict(self.opinion.silent),
             },
+            "logs": [
+                {
+                    "log": log.newest.log,
+                    "origin": log.newest.origin,
+                    "size": log.newest.size,
+                    "continues": [
+                        tree.size for tree in sorted(log.continues) if tree != log.newest
+                    ],
+                }
+                for log in self.logs
+            ],
             "notes": list(self.notes),
             "warnings": list(self.warnings),
         }

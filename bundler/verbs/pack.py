@@ -90,7 +90,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     logs.add_argument(
         "--no-log-proofs",
         action="store_true",
-        help="leave promises of logs as they are: ask for no proofs",
+        help="ask no log: leave promises as they are, and do not show how logs grew",
     )
     declare_notary(parser)
     shown_as = parser.add_argument_group("output")

@@ -165,6 +165,11 @@ class TrustStore:
         """The logs of all trusted roots."""
         return tuple(log for log, _ in self._logs())
 
+    @property
+    def logs_by_anchor(self) -> tuple[tuple[Log, str], ...]:
+        """The same, each with the name of its anchor."""
+        return tuple(self._logs())
+
     def logs_of(self, names: Collection[str]) -> frozenset[str]:
         """Return the ids of the logs of these anchors, hexadecimal."""
         return frozenset(log.log_id.hex() for log, name in self._logs() if name in names)

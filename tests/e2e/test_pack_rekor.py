@@ -23,7 +23,7 @@ from tests.engines import Registry, olareg
 from tests.fakes import images
 from tests.fakes.content import ContentStore
 from tests.presence import ROOT
-from tests.rekor import Rekor, rekor
+from tests.rekor import HOSTNAME, Rekor, rekor
 
 __all__ = ["olareg", "rekor"]
 
@@ -166,3 +166,29 @@ def test_a_log_that_does_not_know_an_entry_proves_nothing(bench: Bench, shared_d
     assert "supplement" not in [item["store"] for item in evidence(bench)]
     bench.write_policy("proof", match="registry.acme.example/acme/*")
     assert bench.pack(*wanted, bench.log.url).returncode == 14
+
+
+def test_a_real_log_is_witnessed_from_bundle_to_bundle(bench: Bench) -> None:
+    """Checkpoints and consistency proofs of rekor-server itself, and a host that compares them."""
+    policy = bench.folder / "policy.toml"
+    root = 'trusted-root = "trusted_root.json"\n'
+    policy.write_text(policy.read_text().replace(root, root + 'witness = "require"\n'))
+    sizes: list[int] = []
+    for sequence in (1, 2, 3):
+        bench.sign()
+        placed = ("--channel", "stable", "--sequence", str(sequence))
+        done = bench.pack(bench.reference, *placed, "--json")
+        assert done.returncode == 0, done.stderr
+        [log] = json.loads(done.stdout)["logs"]
+        assert log["origin"].startswith(f"{HOSTNAME} - ")
+        assert set(sizes) <= set(log["continues"]), "each head that was shipped before"
+        sizes.append(log["size"])
+        loaded = bench.run(
+            *(sys.executable, "-m", "loader", "--root", "host", "load", "bundle.tar.zst"),
+            *("--policy", "policy.toml", "--json", "--into", "oci:loaded"),
+        )
+        assert loaded.returncode == 0, loaded.stderr
+        [seen] = json.loads(loaded.stdout)["logs"]
+        assert seen["holds"] == ("first" if sequence == 1 else "witnessed")
+        assert seen["size"] == sizes[-1]
+    assert sizes == sorted(set(sizes)), "the log grew from bundle to bundle"
