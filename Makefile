@@ -92,6 +92,10 @@ sabotage: $(VENV)/.ready ## switch off each step of docs/verification.md in turn
 lock: ## make requirements/*.txt again from pyproject.toml
 	@scripts/lock.sh
 
+.PHONY: commands
+commands: $(VENV)/.ready ## write the reference in docs/commands.md from the parsers
+	@$(PY) scripts/commands.py
+
 .PHONY: errors
 errors: $(VENV)/.ready ## write docs/errors.md from the error classes
 	@$(PY) scripts/errors.py

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock = _clock) -> in
     if words[:1] == ["verify-bundle"]:
         # A protocol with options of its own, which argparse would take for ours.
         return verify_bundle.verify(words[1:])
-    options = _parser().parse_args(words)
+    options = command_line().parse_args(words)
     Interrupts.watch()
     run: Callable[[Call], int] = options.run
     try:
@@ -95,7 +95,8 @@ def _explain(error: AirlockError) -> int:
     return error.exit_status
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Return what understands the command line; docs/commands.md is made from it."""
     parser = Parser(
         prog=PROGRAM,
         description="Collect signed container images with all that speaks for them, and seal them.",

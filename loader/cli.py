@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock = _clock) -> int:
         if words[:1] == ["verify-bundle"]:
             # A protocol with options of its own, which argparse would take for ours.
             return verify_bundle.verify(words[1:])
-        arguments = _parser().parse_args(words)
+        arguments = command_line().parse_args(words)
         run: Callable[[Call], int] = arguments.run
         return run(Call(arguments=arguments, environment=os.environ, clock=clock))
     except AirlockError as e:
@@ -112,7 +112,8 @@ _VERBS: Final[dict[str, _Verb]] = {
 }
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Return what understands the command line; docs/commands.md is made from it."""
     parser = Parser(
         prog=PROGRAM,
         description="Verify signed container images behind an air gap, and load them.",

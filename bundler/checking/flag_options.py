@@ -106,10 +106,12 @@ def are_given(options: argparse.Namespace) -> bool:
 def declare_provenance(parser: argparse.ArgumentParser) -> None:
     """Add what must be so of a build, in the words of slsa-verifier."""
     group = parser.add_argument_group("provenance (the flags of slsa-verifier)")
-    group.add_argument("--source-uri", metavar="URI", help="github.com/org/app")
-    group.add_argument("--source-tag", metavar="TAG")
-    group.add_argument("--source-versioned-tag", metavar="vX.Y.Z", help="as far as it is given")
-    group.add_argument("--source-branch", metavar="BRANCH")
+    group.add_argument("--source-uri", metavar="URI", help="repository: github.com/org/app")
+    group.add_argument("--source-tag", metavar="TAG", help="tag that it was built from")
+    group.add_argument(
+        "--source-versioned-tag", metavar="vX.Y.Z", help="version of that tag, as far as given"
+    )
+    group.add_argument("--source-branch", metavar="BRANCH", help="branch it was built from")
     group.add_argument("--builder-id", metavar="URL[@REF]", help="another builder than the usual")
     group.add_argument(
         "--build-workflow-input",

@@ -31,10 +31,12 @@ def declare(parser: argparse.ArgumentParser) -> None:
     asked.add_argument(
         "--repository", required=True, metavar="OWNER/REPO", help="the source's repository"
     )
-    asked.add_argument("--workflow", metavar="PATH", help=".github/workflows/release.yml")
-    asked.add_argument("--branch", metavar="NAME")
-    asked.add_argument("--commit", metavar="SHA", help="in full")
-    asked.add_argument("--tag", metavar="NAME")
+    asked.add_argument(
+        "--workflow", metavar="PATH", help="what asked for it: .github/workflows/release.yml"
+    )
+    asked.add_argument("--branch", metavar="NAME", help="branch that it was built from")
+    asked.add_argument("--commit", metavar="SHA", help="commit that it was built from, in full")
+    asked.add_argument("--tag", metavar="NAME", help="tag that it was built from")
     asked.add_argument("--builder-id", metavar="URL[@REF]", help="another builder")
     asked.add_argument(
         "--level",

@@ -36,7 +36,7 @@ _SHOW: Final = (
 def declare(parser: argparse.ArgumentParser) -> None:
     """Add the verb below."""
     below = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    show = below.add_parser("show", help="print them", description=_SHOW)
+    show = below.add_parser("show", help=HELP, description=_SHOW)
     show.add_argument("subject", metavar="IMAGE|BUNDLE")
     flag_options.declare_type(show)
     show.add_argument(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
-from bundler.cli import _parser
+from bundler.cli import command_line
 from bundler.progress import meter
 from bundler.promote.order import PromoteOrder
 from bundler.promote.run import promote
@@ -75,7 +75,7 @@ class Release:
     ) -> Promoted:
         """Promote the release, or what is under `source`, to a repository of a registry."""
         host = destination if isinstance(destination, str) else destination.host
-        options = _parser().parse_args(
+        options = command_line().parse_args(
             [
                 "promote", source or self.reference, f"{host}/{repository}",
                 "--policy", str(self.folder / "policy.toml"),

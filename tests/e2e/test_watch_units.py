@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loader.cli import _parser
+from loader.cli import command_line
 from tests.presence import ROOT
 
 UNITS = ROOT / "packaging/systemd"
@@ -73,7 +73,7 @@ def test_the_command_line_is_one_that_the_loader_has(unit: Path) -> None:
     [line] = _lines(unit, "ExecStart")
     program, *words = shlex.split(line)
     assert program == "/usr/bin/airlock-loader"
-    arguments = _parser().parse_args(words)
+    arguments = command_line().parse_args(words)
     assert arguments.once
     assert not arguments.dry_run
 
