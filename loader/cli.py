@@ -20,6 +20,7 @@ from loader.verbs import (
     history,
     load,
     load_archive,
+    prune,
     state,
     status,
     verify,
@@ -107,6 +108,7 @@ _VERBS: Final[dict[str, _Verb]] = {
     "history": history,
     "why": why,
     "audit": audit,
+    "prune": prune,
     "state": state,
     "doctor": doctor,
 }

@@ -178,6 +178,6 @@ def _attempted(image: ImageJudgement, receipt: Receipt | None) -> AttemptedImage
         at=image.at,
         what="" if receipt is None else receipt.what,
         manifests=() if receipt is None else receipt.manifests,
-        brought=() if receipt is None else receipt.undo.brought,
+        brought=() if receipt is None else receipt.brought,
         read_back=() if receipt is None else receipt.read_back,
     )

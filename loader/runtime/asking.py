@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from loader.errors import (
@@ -17,6 +17,7 @@ from loader.errors import (
 from loader.limits import MIB
 from loader.model import strictjson
 from loader.model.fields import Fields
+from loader.runtime.base import Discarded
 
 if TYPE_CHECKING:
     from loader.runtime.launcher import Completed, Launcher
@@ -122,6 +123,31 @@ class Asker:
             for stray in strays & self._ids(self.ask("ids")):
                 self.ask(remove, stray)
         self.said(completed)
+
+    def discard(
+        self, items: Sequence[str], names_of: Callable[[str], Sequence[str] | None], *, really: bool
+    ) -> Iterator[Discarded]:
+        """Remove images by their ID, those that have no name; see `Runtime.discard`.
+
+        Args:
+            items: image IDs.
+            names_of: gives an image's names; None where it is not there.
+            really: whether to remove.
+        """
+        for item in items:
+            names = names_of(item)
+            if names is None:
+                yield Discarded(item=item, what="gone")
+            elif names:
+                yield Discarded(item=item, what="kept", why=f"it is named {names[0]}")
+            elif not really:
+                yield Discarded(item=item, what="to-remove")
+            else:
+                done = self.run("remove", item)
+                if done.status == 0:
+                    yield Discarded(item=item, what="removed")
+                else:
+                    yield Discarded(item=item, what="kept", why=done.stderr)
 
     @staticmethod
     def _ids(answer: str) -> set[str]:

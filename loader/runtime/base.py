@@ -7,7 +7,7 @@ verified; where that differs, what we brought is removed and a name we moved is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal, Protocol
 
@@ -123,6 +123,24 @@ class Receipt:
     notes: tuple[str, ...] = ()
     undo: Undo = Undo()
 
+    @property
+    def brought(self) -> tuple[str, ...]:
+        """What was not there before, and names by digest that were made for it."""
+        made = (name for name, before in self.undo.names.items() if before is None)
+        exact = (name for name in made if "@sha256:" in name)
+        return tuple(dict.fromkeys((*self.undo.brought, *exact)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discarded:
+    """What became of one thing that was to go."""
+
+    item: str
+    what: Literal["removed", "to-remove", "gone", "kept"]
+    """`gone` was not there any more; `to-remove` is what a look that removes nothing says."""
+    why: str = ""
+    """Why it is kept."""
+
 
 class Runtime(Protocol):
     """Something that can be given verified images."""
@@ -158,6 +176,19 @@ class Runtime(Protocol):
         Raises:
             RuntimeGoneError: nothing is there under this name any more.
             RuntimeMismatchError: something else is, or a part of it is not there.
+            RuntimeLoadError: the client failed.
+        """
+
+    def discard(self, items: Sequence[str], *, really: bool) -> tuple[Discarded, ...]:
+        """Remove what a load brought and nothing needs any more, or only say what would go.
+
+        What somebody else gave a name, or a container uses, is kept, and so is what cannot be told.
+
+        Args:
+            items: what receipts said was brought (`Undo.brought`, and names by digest).
+            really: whether to remove.
+
+        Raises:
             RuntimeLoadError: the client failed.
         """
 

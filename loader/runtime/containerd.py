@@ -9,7 +9,7 @@ it pointed to gets a `name@digest` of its own: containerd forgets content that n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +17,7 @@ from loader.digest import Digest
 from loader.errors import OciError, RuntimeAbsentError, RuntimeLoadError, UsageError, shown
 from loader.runtime.archive import containerd_archive
 from loader.runtime.asking import ANSWER_SIZE_MAX, LOAD_SECONDS, Asker, put_back_unless_done
-from loader.runtime.base import Receipt, Undo, expect_named, only_platform, settle_name
+from loader.runtime.base import Discarded, Receipt, Undo, expect_named, only_platform, settle_name
 from loader.runtime.calls import Call, Client, Operand
 from loader.runtime.clients import check_client, check_socket, clean_environment, find_client
 from loader.runtime.launcher import Launcher
@@ -177,6 +177,25 @@ class Containerd:
             facts.append(self._asker.agree(f"name {name}", expected=top, found=found))
         exact = f"{image.reference.name}@{top}"
         return (*facts, *self._compare(image, chosen, exact))
+
+    def discard(self, items: Sequence[str], *, really: bool) -> tuple[Discarded, ...]:
+        """Remove names by digest; content that no name leads to goes with them.
+
+        Such a name is ours alone: a load made it, and it can mean nothing else.
+        """
+        return tuple(self._discarded(item, really=really) for item in items)
+
+    def _discarded(self, item: str, *, really: bool) -> Discarded:
+        if "@" not in item:
+            return Discarded(item=item, what="kept", why="not a name by digest")
+        if self._target(item) is None:
+            return Discarded(item=item, what="gone")
+        if not really:
+            return Discarded(item=item, what="to-remove")
+        done = self._asker.run("remove", item)
+        if done.status == 0:
+            return Discarded(item=item, what="removed")
+        return Discarded(item=item, what="kept", why=done.stderr)
 
     def undo(self, receipt: Receipt) -> None:
         """Put back what `load` changed; see `Runtime.undo`."""

@@ -8,7 +8,7 @@ anything. The name is set when the daemon has said what it holds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from loader.errors import RuntimeAbsentError, RuntimeLoadError, shown
 from loader.runtime.archive import docker_archive
 from loader.runtime.asking import ANSWER_SIZE_MAX, LOAD_SECONDS, Asker, put_back_unless_done
-from loader.runtime.base import Receipt, Undo, expect_named, only_platform, settle_name
+from loader.runtime.base import Discarded, Receipt, Undo, expect_named, only_platform, settle_name
 from loader.runtime.calls import Call, Client, Operand
 from loader.runtime.clients import check_client, check_socket, clean_environment, find_client
 from loader.runtime.expand import SizeGuessError
@@ -37,6 +37,8 @@ _INFO: Final = (
     '"architecture":{{json .Architecture}},"status":{{json .DriverStatus}}}'
 )
 _IMAGE: Final = '{"id":{{json .Id}},"layers":{{json .RootFS.Layers}}}'
+_TAGS: Final = '{"tags":{{json .RepoTags}}}'
+_NAME_COUNT_MAX: Final = 10_000
 _CALLS: Final = {
     "info": Call(arguments=("info", "--format", _INFO)),
     "ids": Call(
@@ -45,6 +47,7 @@ _CALLS: Final = {
     ),
     "image": Call(arguments=("image", "inspect", "--format", _IMAGE, Operand.DIGEST)),
     "named": Call(arguments=("image", "inspect", "--format", _IMAGE, Operand.NAME)),
+    "tags": Call(arguments=("image", "inspect", "--format", _TAGS, Operand.DIGEST)),
     "load": Call(arguments=("load", "--quiet"), stdin=True, seconds=LOAD_SECONDS),
     "tag": Call(arguments=("tag", Operand.DIGEST, Operand.NAME)),
     "untag": Call(arguments=("image", "rm", "--no-prune", Operand.NAME)),
@@ -177,6 +180,19 @@ class Docker:
             expect_named(found, name=name, runtime=NAME)
             facts.append(self._asker.agree(f"name {name}", expected=image_id, found=found))
         return (*facts, *self._compare(chosen))
+
+    def discard(self, items: Sequence[str], *, really: bool) -> tuple[Discarded, ...]:
+        """Remove images that have no name any more; see `Runtime.discard`."""
+        return tuple(self._asker.discard(items, self._names_of, really=really))
+
+    def _names_of(self, image_id: str) -> tuple[str, ...] | None:
+        completed = self._asker.run("tags", image_id)
+        if completed.status != 0 and _ABSENT in completed.stderr.lower():
+            return None
+        with self._asker.understanding(self._asker.said(completed), call="tags") as fields:
+            some = fields.has("tags")
+            names = fields.items("tags", count_max=_NAME_COUNT_MAX) if some else []
+            return tuple(shown(name) for name in names)
 
     def undo(self, receipt: Receipt) -> None:
         """Put back what `load` changed; see `Runtime.undo`."""

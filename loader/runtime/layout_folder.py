@@ -204,6 +204,15 @@ class LayoutFolder:
         with translated(self._path):
             self._write(self._blobs, digest.hex, chunks)
 
+    def has(self, digest: Digest) -> bool:
+        """Tell whether a blob of this name is there, whatever is in it."""
+        with translated(self._path):
+            try:
+                os.stat(digest.hex, dir_fd=self._blobs, follow_symlinks=False)
+            except FileNotFoundError:
+                return False
+            return True
+
     def remove(self, digest: Digest) -> None:
         """Remove a blob; it may be gone already."""
         with translated(self._path), contextlib.suppress(FileNotFoundError):

@@ -23,12 +23,12 @@ from loader.model.descriptor import INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, Des
 from loader.model.image import ImageIndex, ImageManifest, parse_manifest
 from loader.runtime.archive import CONTAINERD_NAME_ANNOTATION
 from loader.runtime.asking import put_back_unless_done
-from loader.runtime.base import Receipt, Undo, expect_named, settle_name
+from loader.runtime.base import Discarded, Receipt, Undo, expect_named, settle_name
 from loader.runtime.blobs import diff_ids, read_blob, read_layer, unique
 from loader.runtime.layout_folder import LayoutFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from loader.model.strictjson import JsonValue
     from loader.runtime.base import Expected, LoadRequest, PlatformParts
@@ -122,6 +122,15 @@ class OciLayout:
             if found == str(image.graph.top.descriptor.digest):
                 _expect_whole(folder, image)
             return (*_compare(folder, image, name), ("every blob", "as its name says"))
+
+    def discard(self, items: Sequence[str], *, really: bool) -> tuple[Discarded, ...]:
+        """Remove blobs that no entry of the index leads to; see `Runtime.discard`."""
+        opened = LayoutFolder.open(self._path) if really else LayoutFolder.look(self._path)
+        with opened as folder:
+            if folder is None:
+                return tuple(Discarded(item=item, what="gone") for item in items)
+            reached = _reached(folder, folder.entries())
+            return tuple(_discarded(folder, item, reached, really=really) for item in items)
 
     def undo(self, receipt: Receipt) -> None:
         """Put back what `load` changed; see `Runtime.undo`."""
@@ -246,6 +255,21 @@ def _restore(folder: LayoutFolder, undo: Undo) -> None:
             folder.remove(Digest.parse(text))
     if undo.made:
         folder.dismantle()
+
+
+def _discarded(
+    folder: LayoutFolder, item: str, reached: frozenset[str] | None, *, really: bool
+) -> Discarded:
+    digest = Digest.parse(item)
+    if reached is None:
+        return Discarded(item=item, what="kept", why="what the index leads to cannot be told")
+    if item in reached:
+        return Discarded(item=item, what="kept", why="the index leads to it")
+    if not folder.has(digest):
+        return Discarded(item=item, what="gone")
+    if really:
+        folder.remove(digest)
+    return Discarded(item=item, what="removed" if really else "to-remove")
 
 
 def _encoded(entries: list[JsonValue]) -> str | None:

@@ -8,15 +8,15 @@ daemon: the client is the runtime, and finds its store where the configuration s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from loader.errors import RuntimeAbsentError, RuntimeLoadError
+from loader.errors import RuntimeAbsentError, RuntimeLoadError, shown
 from loader.runtime.archive import podman_archive
 from loader.runtime.asking import ANSWER_SIZE_MAX, LOAD_SECONDS, Asker, put_back_unless_done
-from loader.runtime.base import Receipt, Undo, expect_named, only_platform, settle_name
+from loader.runtime.base import Discarded, Receipt, Undo, expect_named, only_platform, settle_name
 from loader.runtime.calls import Call, Client, Operand
 from loader.runtime.clients import (
     check_client,
@@ -37,12 +37,15 @@ _ABSENT_STATUS: Final = 1
 """Of `podman image exists`; anything else than 0 and 1 is a failure."""
 _VERSION: Final = '{"version":{{json .Client.Version}}}'
 _IMAGE: Final = '{"id":{{json .ID}},"digest":{{json .Digest}},"digests":{{json .RepoDigests}}}'
+_TAGS: Final = '{"tags":{{json .RepoTags}}}'
+_NAME_COUNT_MAX: Final = 10_000
 _CALLS: Final = {
     "version": Call(arguments=("version", "--format", _VERSION)),
     "exists": Call(arguments=("image", "exists", Operand.DIGEST)),
     "name-exists": Call(arguments=("image", "exists", Operand.NAME)),
     "image": Call(arguments=("image", "inspect", "--format", _IMAGE, Operand.DIGEST)),
     "named": Call(arguments=("image", "inspect", "--format", _IMAGE, Operand.NAME)),
+    "tags": Call(arguments=("image", "inspect", "--format", _TAGS, Operand.DIGEST)),
     "load": Call(arguments=("load", "--quiet"), stdin=True, seconds=LOAD_SECONDS),
     "ids": Call(
         arguments=("images", "--all", "--quiet", "--no-trunc"), stdout_size_max=ANSWER_SIZE_MAX
@@ -157,6 +160,19 @@ class Podman:
             held = self._named(name)
             expect_named(None if held is None else held.image_id, name=name, runtime=NAME)
         return self._compare(chosen, name)
+
+    def discard(self, items: Sequence[str], *, really: bool) -> tuple[Discarded, ...]:
+        """Remove images that have no name any more; see `Runtime.discard`."""
+        return tuple(self._asker.discard(items, self._names_of, really=really))
+
+    def _names_of(self, image_id: str) -> tuple[str, ...] | None:
+        if not self._exists("exists", image_id):
+            return None
+        answer = self._asker.ask("tags", image_id)
+        with self._asker.understanding(answer, call="tags") as fields:
+            some = fields.has("tags")
+            names = fields.items("tags", count_max=_NAME_COUNT_MAX) if some else []
+            return tuple(shown(name) for name in names)
 
     def undo(self, receipt: Receipt) -> None:
         """Put back what `load` changed; see `Runtime.undo`."""

@@ -8,14 +8,14 @@ what it expected. Images go below a prefix with their whole source name (`reloca
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from loader.errors import RuntimeAbsentError, RuntimeMismatchError
 from loader.limits import MIB
 from loader.runtime.asking import LOAD_SECONDS, Asker, put_back_unless_done
-from loader.runtime.base import Receipt, Undo, expect_named, settle_name
+from loader.runtime.base import Discarded, Receipt, Undo, expect_named, settle_name
 from loader.runtime.calls import Call, Client, Operand
 from loader.runtime.clients import check_client, clean_environment, find_client, temporary_folder
 from loader.runtime.push_stream import looked_for, parcel_of, pushed
@@ -148,6 +148,12 @@ class Registry:
             ) as fields:
                 expect_named(fields.optional_text("current"), name=str(name), runtime=NAME)
         return self._checked(name, parcel)
+
+    def discard(self, items: Sequence[str], *, really: bool) -> tuple[Discarded, ...]:
+        """Keep all: a registry collects by itself what no tag leads to. See `Runtime.discard`."""
+        del really
+        why = "a registry's own garbage collection removes what no tag leads to"
+        return tuple(Discarded(item=item, what="kept", why=why) for item in items)
 
     def undo(self, receipt: Receipt) -> None:
         """Put tags back; blobs that nobody names stay. See `Runtime.undo`."""

@@ -11,7 +11,7 @@ from loader.verbs.saying import print_out, say_error
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from loader.places import Places
     from loader.recheck import Held, Recheck
@@ -42,7 +42,7 @@ def run(call: Call) -> int:
         raise UsageError("which image?", expected="IMAGE or --all", hint="one of the two")
     held, seen = _held(call)
     with contextlib.ExitStack() as stack:
-        runtimes = _runtimes(held, call.environment, stack)
+        runtimes = open_runtimes((one.target for one in held), call.environment, stack)
         from loader import confine  # noqa: PLC0415
 
         confine.cut_off()
@@ -85,15 +85,15 @@ def _held(call: Call) -> tuple[Sequence[Held], Look]:
     return chosen, seen
 
 
-def _runtimes(
-    held: Sequence[Held], environment: Mapping[str, str], stack: contextlib.ExitStack
+def open_runtimes(
+    targets: Iterable[str], environment: Mapping[str, str], stack: contextlib.ExitStack
 ) -> dict[str, Runtime | AirlockError]:
     """Open each target that something was loaded into; one that is not there hides no other."""
     from loader.runtime.target_keys import target_of  # noqa: PLC0415
     from loader.runtime.targets import open_target  # noqa: PLC0415
 
     found: dict[str, Runtime | AirlockError] = {}
-    for key in dict.fromkeys(one.target for one in held):
+    for key in dict.fromkeys(targets):
         try:
             target, settled = target_of(key, environment)
             found[key] = stack.enter_context(open_target(target, settled))
