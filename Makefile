@@ -72,6 +72,10 @@ fuzz: .cache/fuzz-venv/.locked ## any bytes at the doors for bundles, checkpoint
 		.cache/fuzz-venv/bin/python tests/fuzz/fuzz.py $$door .cache/fuzz/$$door \
 			-max_total_time=$$(( $(FUZZ_SECONDS) / 3 )) || exit 1; done
 
+.PHONY: soak
+soak: $(VENV)/.ready ## every fault at every system call, not every third (an hour on two cores)
+	@AIRLOCK_SOAK=1 AIRLOCK_REQUIRE=$(REQUIRE) $(PY) -m pytest -m 'not internet' tests/e2e/test_fault_injection.py tests/e2e/test_client_faults.py $(PYTEST_ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.ready ## time and memory against the peers, side by side, as ratios
 	@$(PY) scripts/bench.py

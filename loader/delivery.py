@@ -19,6 +19,7 @@ from loader.errors import (
     RuntimeLoadError,
     RuntimeTagError,
     RuntimeUndoError,
+    UnconfirmedCommitError,
     shown,
 )
 from loader.graph import same_platform
@@ -215,6 +216,10 @@ def undone_if_it_fails(
     """
     try:
         yield
+    except UnconfirmedCommitError:
+        # The ledger has it: to undo it now would leave a host that remembers what it does not have.
+        interrupts.ignore()
+        raise
     except BaseException as failure:
         interrupts.ignore()
         certain = isinstance(failure, RefusedError | RuntimeLoadError)

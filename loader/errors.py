@@ -408,6 +408,12 @@ class StateError(LocalError):
     remedy: ClassVar[str] = "airlock-loader state recover says what is wrong and what can be kept"
 
 
+class UnconfirmedCommitError(StateError):
+    """The ledger has the record, and the disk did not confirm it: a power cut may take it back."""
+
+    code: ClassVar[str] = "state.unconfirmed"
+
+
 class BusyError(LocalError):
     """Another loader holds the lock."""
 

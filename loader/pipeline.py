@@ -18,7 +18,13 @@ from loader.archive.metadata import MetadataStore
 from loader.archive.reader import ArchiveReader
 from loader.delivery import choose, documents, hand_over, stage, undone_if_it_fails
 from loader.digest import Digest
-from loader.errors import AirlockError, FormatError, PolicyError, RefusedError
+from loader.errors import (
+    AirlockError,
+    FormatError,
+    PolicyError,
+    RefusedError,
+    UnconfirmedCommitError,
+)
 from loader.judge import judge, judge_statement
 from loader.model.bundle import BundleStatement
 from loader.policy.facts import Judgement
@@ -110,6 +116,8 @@ def load(
     ):
         try:
             _load(bundle, host, runtime, wish, trace, ledger, progress, interrupts, healthy=healthy)
+        except UnconfirmedCommitError:
+            raise  # its record is there
         except BaseException as e:
             interrupts.ignore()
             outcome: Outcome = "refused" if isinstance(e, RefusedError) else "failed"

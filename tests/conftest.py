@@ -15,6 +15,7 @@ import pytest
 
 from tests import presence
 
+INJECTED = "injected faults"
 _MISSING = "airlock-missing"
 
 presence.find_tools()
@@ -74,7 +75,16 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """End with what could not be tested here, and how to bring it."""
+    """End with how many faults were injected, what could not be tested, and how to bring it."""
+    injected = [
+        int(value)
+        for report in terminalreporter.getreports("passed")
+        for key, value in getattr(report, "user_properties", ())
+        if key == INJECTED
+    ]
+    if injected:
+        terminalreporter.section("injected faults")
+        terminalreporter.line(f"{sum(injected)} faults, after each the old or the whole new state")
     counted: Counter[str] = Counter()
     for outcome in ("skipped", "failed", "error"):
         for report in terminalreporter.getreports(outcome):

@@ -61,10 +61,15 @@ class Forker:
 
     @classmethod
     @contextmanager
-    def start(cls) -> Iterator[Self]:
-        """Start it, and end it afterwards."""
+    def start(cls, *, everything: bool = False) -> Iterator[Self]:
+        """Start it, and end it afterwards.
+
+        Args:
+            everything: import all of the loader before the first run, so that what a run asks of
+                the system is its own business and not Python's.
+        """
         with subprocess.Popen(
-            [sys.executable, "-m", "tests.forked"],
+            [sys.executable, "-m", "tests.forked", *(["everything"] if everything else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -75,6 +80,11 @@ class Forker:
             assert process.stdin is not None
             process.stdin.close()
             assert process.wait(timeout=10) == 0
+
+    @property
+    def pid(self) -> int:
+        """The process that is forked: whoever traces it traces every run."""
+        return self._process.pid
 
     def run(self, *arguments: str | Path, folder: Path) -> Ended:
         """Run the loader in a folder, which becomes its working directory and its `TMPDIR`."""
@@ -93,10 +103,26 @@ def _serve() -> None:
     from loader import cli, pipeline, progress, report, run  # noqa: F401, PLC0415
     from loader.runtime import targets  # noqa: F401, PLC0415
 
+    if sys.argv[1:] == ["everything"]:
+        _import_all()
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         request = json.loads(line)
         print(json.dumps(_run(**request)), file=answers, flush=True)
+
+
+def _import_all() -> None:
+    import importlib  # noqa: PLC0415
+    import pkgutil  # noqa: PLC0415
+
+    import cryptography  # noqa: PLC0415
+
+    import loader  # noqa: PLC0415
+
+    for package in (loader, cryptography):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not found.name.endswith("__main__"):
+                importlib.import_module(found.name)
 
 
 def _run(*, arguments: Sequence[str], folder: str) -> dict[str, object]:

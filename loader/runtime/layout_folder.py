@@ -97,7 +97,7 @@ class LayoutFolder:
                 path.mkdir(mode=0o755)
                 made = True
             top = os.open(path, _FOLDER)
-            stack.callback(os.close, top)
+            stack.callback(_let_go, top)
             try:
                 fcntl.flock(top, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as e:
@@ -107,7 +107,7 @@ class LayoutFolder:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, mode=0o755, dir_fd=folder)
                 folder = os.open(name, _FOLDER, dir_fd=folder)
-                stack.callback(os.close, folder)
+                stack.callback(_let_go, folder)
             layout = cls(path, top=top, blobs=folder, made=made)
             layout._sweep()
             layout._begin()
@@ -124,12 +124,12 @@ class LayoutFolder:
         with contextlib.ExitStack() as stack, translated(path):
             try:
                 top = os.open(path, _FOLDER)
-                stack.callback(os.close, top)
+                stack.callback(_let_go, top)
                 blobs = os.open("blobs/sha256", _FOLDER, dir_fd=top)
             except FileNotFoundError:
                 yield None
                 return
-            stack.callback(os.close, blobs)
+            stack.callback(_let_go, blobs)
             yield cls(path, top=top, blobs=blobs, made=False)
 
     def _begin(self) -> None:
@@ -281,6 +281,15 @@ class LayoutFolder:
                 where=str(self._path / what),
                 found=str(e),
             ) from e
+
+
+def _let_go(folder: int) -> None:
+    """Close a folder. Nothing was written through it: what the system says then changes nothing.
+
+    An error here would come behind the last moment at which what was done is put back.
+    """
+    with contextlib.suppress(OSError):
+        os.close(folder)
 
 
 @contextlib.contextmanager

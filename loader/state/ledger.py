@@ -8,6 +8,7 @@ go on, because whoever could make it forget could make it go back.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from loader._seal import SEAL
 from loader.digest import Digest
-from loader.errors import LocalError, ReadOnlyError, StateError
+from loader.errors import LocalError, ReadOnlyError, StateError, UnconfirmedCommitError
 from loader.places import Places, open_private_folder
 from loader.state import database, signed_rows, trust_rows
 from loader.state.admission import Admission, Ages, Candidate, CandidateName, consider
@@ -219,6 +220,8 @@ class Ledger:
             next run mends it; the attempt stands.
 
         Raises:
+            UnconfirmedCommitError: it is recorded, and the disk failed behind that: whether it
+                outlives a power cut is not known. What was done is not to be undone.
             LocalError: nothing was recorded, and the floors are as they were.
         """
         done = loaded or {}
@@ -226,21 +229,26 @@ class Ledger:
         if not after.covers(self.floors):
             raise StateError("floors would fall", where=self._where)
         number = self.head.number + 1
-        with database.translated(self._where), self._transaction():
-            head = signed_rows.insert(
-                self._db,
-                attempt,
-                number=number,
-                previous=self.head.hash,
-                floors=after.digest,
-                signer=self._signer,
-            )
-            database.write_floors(self._db, self.floors, after)
-            trust_rows.write(self._db, self.floors, after, trust_files or {})
-            self._db.executemany("DELETE FROM intents WHERE target = ? AND name = ?", done)
-            # Before the commit: whatever can run out of space does so while all can be undone.
-            copy = Copy(number=head.number, record=head.hash, floors=after)
-            prepared = prepare_copy(self._folder.fd, self._folder.places.floors, copy)
+        head: signed_rows.Head | None = None
+        try:
+            with database.translated(self._where), self._transaction():
+                head = signed_rows.insert(
+                    self._db,
+                    attempt,
+                    number=number,
+                    previous=self.head.hash,
+                    floors=after.digest,
+                    signer=self._signer,
+                )
+                database.write_floors(self._db, self.floors, after)
+                trust_rows.write(self._db, self.floors, after, trust_files or {})
+                self._db.executemany("DELETE FROM intents WHERE target = ? AND name = ?", done)
+                # Before the commit: whatever can run out of space does so while all can be undone.
+                copy = Copy(number=head.number, record=head.hash, floors=after)
+                prepared = prepare_copy(self._folder.fd, self._folder.places.floors, copy)
+        except LocalError as e:
+            self._expect_not_there(head, e)
+            raise
         files = {**self._files, **(trust_files or {})}
         self._files = {digest: files[digest] for digest in after.trust_files}
         self.floors, self.head = after, head
@@ -249,6 +257,31 @@ class Ledger:
         except LocalError as e:
             return (f"{e}; the next run mends it",)
         return ()
+
+    def _expect_not_there(self, head: signed_rows.Head | None, e: LocalError) -> None:
+        """Tell a commit that did not happen from one that did, and was not confirmed.
+
+        SQLite says "I/O error" also where the record is committed and only the folder's own sync,
+        the last thing that `synchronous=EXTRA` does, has failed.
+
+        Raises:
+            UnconfirmedCommitError: the record is there.
+        """
+        there = None
+        with contextlib.suppress(sqlite3.Error):
+            there = (
+                head
+                and self._db.execute(
+                    "SELECT hash FROM records WHERE number = ?", (head.number,)
+                ).fetchone()
+            )
+        if head is not None and there == (str(head.hash),):
+            raise UnconfirmedCommitError(
+                "what was done is recorded, and the disk did not confirm it",
+                where=self._where,
+                found=e.found,
+                hint="look at the disk; the next run finds either, and goes on from there",
+            ) from e
 
     @property
     def _where(self) -> str:

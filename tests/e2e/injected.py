@@ -1,0 +1,217 @@
+"""Faults that strace puts into a load, at each system call from the opening of the archive on.
+
+The loader is forked from a process that has imported all of it, so that a run is a tenth of a
+second; strace attaches to that process for one run and goes again. After each fault the host has
+the old or the whole new state, and running again brings the new one, with nothing left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from tests.e2e.loading import FarSide, Publisher
+from tests.fakes.content import ContentStore
+from tests.fakes.images import Layer, hello_image
+from tests.forked import Ended, Forker
+
+SOAK = os.environ.get("AIRLOCK_SOAK") == "1"
+"""`make soak`: every fault there is, not every so many-th."""
+_CALL = re.compile(r"(\d+) +(\w+)\(")
+_QUIET = frozenset({"exit", "exit_group", "rt_sigreturn", "restart_syscall"})
+IMAGES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What happens at one system call of a run."""
+
+    call: str
+    nth: int
+    what: str
+    """As strace writes it: `signal=SIGKILL`, `error=ENOSPC`."""
+
+    def __str__(self) -> str:
+        return f"{self.what} at {self.call} {self.nth}"
+
+
+@dataclass(slots=True)
+class Rig:
+    """A host with bundle 1 on it, bundle 2 to be loaded, and both states as they should be."""
+
+    forker: Forker
+    folder: Path
+    publisher: Publisher
+    calls: dict[str, list[int]]
+    """Which calls there are from the opening of bundle 2 on: by name, their numbers in the run."""
+    old: FarSide
+    new: FarSide
+
+    @classmethod
+    @contextmanager
+    def make(cls, folder: Path) -> Iterator[Self]:
+        publisher = Publisher()
+        for number in (1, 2):
+            store = ContentStore()
+            entries = [
+                publisher.entry(
+                    hello_image(
+                        store,
+                        text=f"{number} {one}\n",
+                        version=f"1.{number}",
+                        extra=[Layer.noise(20_000, seed=10 * number + one)],
+                    ),
+                    tag=f"app{one}",
+                    days=number,
+                )
+                for one in range(IMAGES)
+            ]
+            publisher.pack(folder / f"{number}.tar.zst", store, entries, sequence=number)
+        with Forker.start(everything=True) as forker:
+            live = FarSide(publisher.write_host(folder / "live/host"), folder / "live/loaded")
+            rig = cls(forker, folder, publisher, {}, live, live)
+            assert rig.load(live, 1).status == 0
+            rig.old = rig._kept("old")
+            rig.calls = rig._traced(live)
+            rig.new = rig._kept("new")
+            yield rig
+
+    def _kept(self, name: str) -> FarSide:
+        """Keep what the host is now."""
+        shutil.copytree(self.folder / "live", self.folder / name)
+        return FarSide(self.folder / name / "host", self.folder / name / "loaded")
+
+    def fresh(self) -> FarSide:
+        """Return the host that has bundle 1: always the same path, by which a ledger knows it."""
+        shutil.rmtree(self.folder / "live")
+        shutil.copytree(self.folder / "old", self.folder / "live")
+        return FarSide(self.folder / "live/host", self.folder / "live/loaded")
+
+    def load(self, host: FarSide, number: int) -> Ended:
+        return self.forker.run(
+            *("--root", host.root, "load", self.folder / f"{number}.tar.zst"),
+            *("--into", f"oci:{host.loaded}"),
+            folder=self.folder,
+        )
+
+    @contextmanager
+    def tracing(self, *options: str) -> Iterator[None]:
+        """Have strace look at, or meddle with, whatever is run meanwhile."""
+        command = ["strace", "-f", "-p", str(self.forker.pid), *options]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+            assert tracer.stderr is not None
+            said = tracer.stderr.readline()
+            assert "attached" in said, said
+            try:
+                yield
+            finally:
+                tracer.send_signal(signal.SIGTERM)
+                tracer.stderr.read()
+                tracer.wait(10)
+
+    def _traced(self, host: FarSide) -> dict[str, list[int]]:
+        log = self.folder / "log"
+        with self.tracing("-o", str(log)):
+            assert self.load(host, 2).status == 0
+        lines = [match for line in log.read_text().splitlines() if (match := _CALL.match(line))]
+        opened = next(
+            i for i, m in enumerate(lines) if m[2] == "openat" and "2.tar.zst" in m.string
+        )
+        run = lines[opened][1]
+        seen: dict[str, int] = {}
+        found: dict[str, list[int]] = {}
+        for i, match in enumerate(lines):
+            if match[1] != run or match[2] in _QUIET:
+                continue
+            seen[match[2]] = seen.get(match[2], 0) + 1
+            if i >= opened:
+                found.setdefault(match[2], []).append(seen[match[2]])
+        return found
+
+    # One fault ------------------------------------------------------------------------------------
+
+    def meet(self, fault: Fault) -> Ended:
+        """Run into a fault; check what is left, and that running again makes it good."""
+        host = self.fresh()
+        inject = f"inject={fault.call}:{fault.what}:when={fault.nth}"
+        with self.tracing("-o", "/dev/null", "-e", f"trace={fault.call}", "-e", inject):
+            ended = self.load(host, 2)
+        if "SIGKILL" in fault.what:
+            assert ended.status in {-signal.SIGKILL, 0}, f"{fault}: {ended.err}"
+        else:
+            assert ended.status in {0, 20, 21}, f"{fault}: {ended.status} {ended.err}"
+            assert "Traceback" not in ended.err, f"{fault}: {ended.err}"
+        assert self.standing(host) in {"old", "new"}, f"{fault}: {ended.err}"
+        if ended.status > 0:
+            # An error may come behind the commit, but nothing that was refused is half done.
+            assert host.quarantine() == [] or "quarantine" in ended.err or _disk(fault), str(fault)
+        again = self.load(host, 2)
+        assert again.status == 0, f"{fault}: not mended: {again.err}"
+        assert self.standing(host) == "new", str(fault)
+        left = set(host.target().items()) ^ set(self.new.target().items())
+        assert left == set(), f"{fault}: {ended.err}{again.out}"
+        assert host.quarantine() == [], str(fault)
+        assert floors(host) == floors(self.new), str(fault)
+        return ended
+
+    def standing(self, host: FarSide) -> str:
+        """Tell which state a host is in: `old`, `new`, or what of both does not fit together."""
+        memory = {floors(self.old): "old", floors(self.new): "new"}.get(floors(host), "neither")
+        named = _named(host)
+        if named is None:
+            return "names lead to what is not there"
+        target = {_named(self.old): "old", _named(self.new): "new"}.get(named, "between")
+        # Names are moved one by one, and the floors come last: between is not yet new, and the
+        # floors say old; never the other way round.
+        if memory == "new" and target != "new":
+            return f"floors new, names {target}"
+        return memory
+
+
+def _disk(fault: Fault) -> bool:
+    """Tell whether the disk refuses to have anything removed or listed, too."""
+    return fault.call in {"unlink", "unlinkat", "getdents64", "openat", "newfstatat", "rmdir"}
+
+
+def floors(host: FarSide) -> str:
+    """What a host remembers, without what it was about to do."""
+    return json.dumps({k: v for k, v in host.memory().items() if k != "intents"}, default=str)
+
+
+def _named(host: FarSide) -> str | None:
+    """What the layout's names lead to; None where a blob is missing or another."""
+    blobs = host.loaded / "blobs/sha256"
+    names: dict[str, str] = {}
+    for entry in json.loads((host.loaded / "index.json").read_text())["manifests"]:
+        names[entry["annotations"]["org.opencontainers.image.ref.name"]] = entry["digest"]
+        manifest = _blob(blobs, entry["digest"])
+        if manifest is None:
+            return None
+        document = json.loads(manifest)
+        for part in (document["config"], *document["layers"]):
+            if _blob(blobs, part["digest"]) is None:
+                return None
+    return json.dumps(names, sort_keys=True)
+
+
+def _blob(blobs: Path, digest: str) -> bytes | None:
+    path = blobs / digest[7:]
+    raw = path.read_bytes() if path.exists() else b""
+    return raw if hashlib.sha256(raw).hexdigest() == digest[7:] else None
+
+
+def spread(numbers: Sequence[int], step: int) -> list[int]:
+    """Every so many-th, the first and the last among them; all of them in a soak."""
+    if SOAK or step == 1:
+        return list(numbers)
+    return sorted({*numbers[::step], numbers[-1]})

@@ -1,0 +1,94 @@
+"""At each system call of a load, something fails (CASES part 3): the old or the whole new state.
+
+`make soak` injects every fault; CI every second or third, at least five hundred in all, and the
+count stands at the end of the run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import INJECTED
+from tests.e2e.injected import SOAK, Fault, Rig, spread
+
+Record = Callable[[str, object], None]
+pytestmark = pytest.mark.engine("strace")
+SHM = Path("/dev/shm")
+
+WRITES = ("write", "pwrite64", "openat", "mkdir", "mkdirat", "renameat", "fsync", "fdatasync")
+ERRORS: dict[str, tuple[str, tuple[str, ...], int]] = {
+    "fi_13_enospc": ("ENOSPC", WRITES, 4),
+    "fi_20_edquot": ("EDQUOT", ("write", "pwrite64"), 6),
+    "fi_15_eio_reading": ("EIO", ("read", "pread64", "lseek", "getdents64"), 2),
+    "fi_16_eio_syncing": ("EIO", ("fsync", "fdatasync"), 1),
+    "fi_17_eio_writing": ("EIO", ("write", "pwrite64", "close"), 4),
+    "fi_18_erofs": ("EROFS", ("openat", "mkdir", "mkdirat", "renameat", "unlink", "unlinkat"), 4),
+    "fi_19_emfile": ("EMFILE", ("openat",), 4),
+    "fi_19_enfile": ("ENFILE", ("openat",), 8),
+    "fi_21_eintr": ("EINTR", ("read", "write", "openat", "pread64", "pwrite64"), 8),
+    "fi_22_eacces": ("EACCES", ("renameat", "unlink", "unlinkat", "openat"), 6),
+    "fi_23_enodev": ("ENODEV", ("read", "pread64"), 3),
+}
+KILL_STEP = 3
+KILL_GROUPS = 6
+"""Tests that share the kills, so that both processors have some."""
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    roomy = SHM.is_dir() and shutil.disk_usage(SHM).free > 512 << 20
+    with (
+        tempfile.TemporaryDirectory(dir=SHM if roomy else None) as folder,
+        Rig.make(Path(folder)) as rig,
+    ):
+        yield rig
+
+
+def kills(rig: Rig, group: int) -> list[Fault]:
+    found = [
+        Fault(call=call, nth=nth, what="signal=SIGKILL")
+        for call, numbers in sorted(rig.calls.items())
+        for nth in spread(numbers, KILL_STEP)
+    ]
+    return found[group::KILL_GROUPS]
+
+
+def errors(rig: Rig, name: str) -> list[Fault]:
+    error, calls, step = ERRORS[name]
+    return [
+        Fault(call=call, nth=nth, what=f"error={error}")
+        for call in calls
+        for nth in spread(rig.calls.get(call, []), step)
+        if rig.calls.get(call)
+    ]
+
+
+@pytest.mark.parametrize("group", range(KILL_GROUPS))
+def test_fi_01_killed_at_any_call(group: int, rig: Rig, record_property: Record) -> None:
+    faults = kills(rig, group)
+    killed = sum(rig.meet(fault).status < 0 for fault in faults)
+    record_property(INJECTED, len(faults))
+    assert killed > len(faults) * 0.9, "the kill came too late to be one"
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_an_error_at_any_call(name: str, rig: Rig, record_property: Record) -> None:
+    faults = errors(rig, name)
+    assert faults
+    ended = [rig.meet(fault).status for fault in faults]
+    record_property(INJECTED, len(faults))
+    if name == "fi_21_eintr":
+        assert set(ended) == {0}, "an interrupted call is made again"
+    elif name != "fi_17_eio_writing":
+        assert set(ended) != {0}, "no error was noticed"
+
+
+def test_there_are_five_hundred_of_them(rig: Rig) -> None:
+    planned = sum(len(kills(rig, group)) for group in range(KILL_GROUPS))
+    planned += sum(len(errors(rig, name)) for name in ERRORS)
+    assert planned >= (1000 if SOAK else 500), planned
