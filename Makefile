@@ -65,12 +65,12 @@ frozen: .cache/frozen-venv/.locked .cache/frozen-push-venv/.locked ## both progr
 	@scripts/make-venv.sh .cache/fuzz-venv requirements/fuzz.txt
 	@touch $@
 
-# Each door for a third of the time; new inputs stay in .cache/fuzz, and so does what crashed.
+# Each door for a quarter of the time; new inputs stay in .cache/fuzz, and so does what crashed.
 .PHONY: fuzz
-fuzz: .cache/fuzz-venv/.locked ## any bytes at the doors for bundles, checkpoints, certificates (SECONDS=60)
-	@for door in bundle checkpoint certificate; do \
+fuzz: .cache/fuzz-venv/.locked ## any bytes at the doors for bundles, checkpoints, certificates, logs (SECONDS=60)
+	@for door in bundle checkpoint certificate growth; do \
 		.cache/fuzz-venv/bin/python tests/fuzz/fuzz.py $$door .cache/fuzz/$$door \
-			-max_total_time=$$(( $(FUZZ_SECONDS) / 3 )) || exit 1; done
+			-max_total_time=$$(( $(FUZZ_SECONDS) / 4 )) || exit 1; done
 
 .PHONY: soak
 soak: $(VENV)/.ready ## every fault at every system call, not every third (an hour on two cores)

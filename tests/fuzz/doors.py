@@ -16,10 +16,12 @@ from functools import cache
 from loader.digest import Digest
 from loader.errors import RefusedError
 from loader.model.checkpoint import Checkpoint
+from loader.model.growth import LogGrowth
 from loader.model.sigstore_bundle import SigstoreBundle
 from loader.trust.keys import PublicKey
 from loader.trust.trusted_root import TrustedRoot
 from loader.verify.certificate import Leaf, verify_path
+from loader.verify.growth import verify_growth
 from loader.verify.identity import read_signer
 from loader.verify.note import verify_checkpoint
 from loader.verify.sct import verify_scts
@@ -93,6 +95,12 @@ def _heads() -> frozenset[tuple[int, bytes]]:
     return frozenset((note.size, note.root_hash) for note in notes)
 
 
+def growth(raw: bytes) -> None:
+    found = verify_growth(LogGrowth.parse(raw, where="fuzz"), root().logs).value
+    if not {(tree.size, tree.root_hash) for tree in found.continues} <= _heads():
+        raise ForgeryError(found)
+
+
 def certificate(raw: bytes) -> None:
     leaf = Leaf.parse(raw, size_max=CERTIFICATE_SIZE_MAX)
     with suppress(RefusedError):
@@ -117,6 +125,7 @@ DOORS: dict[str, Callable[[bytes], None]] = {
     "bundle": bundle,
     "checkpoint": checkpoint,
     "certificate": certificate,
+    "growth": growth,
 }
 
 
@@ -141,6 +150,12 @@ def seeds(door: str) -> Iterator[bytes]:
                     note = entry.get("inclusionProof", {}).get("checkpoint", {}).get("envelope")
                     if note:
                         yield note.encode()
+            case "growth":
+                for entry in material.get("tlogEntries", ()):
+                    note = entry.get("inclusionProof", {}).get("checkpoint", {}).get("envelope")
+                    if note:
+                        log_id = b64decode(entry["logId"]["keyId"])
+                        yield LogGrowth.make(log_id=log_id, checkpoint=note, trees=()).raw
             case _:
                 if "certificate" in material:
                     yield b64decode(material["certificate"]["rawBytes"])
