@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bundler.errors import RemoteNotFoundError
 from bundler.notary.captured import Captured, read_cache
@@ -92,7 +93,9 @@ def capture_wanted(
     )
 
 
-def expect_there(entries: Sequence[TrustEntry], store: ContentStore) -> tuple[TrustEntry, ...]:
+def expect_there(
+    entries: Sequence[TrustEntry], store: ContentStore, *, kind: Literal["tuf", "notary"]
+) -> tuple[TrustEntry, ...]:
     """Return the repositories of a lock, whose very files are still in the store.
 
     A server gives the files of today; a lock means those that were packed.
@@ -100,7 +103,7 @@ def expect_there(entries: Sequence[TrustEntry], store: ContentStore) -> tuple[Tr
     Raises:
         UsageError: some are not.
     """
-    kept = tuple(entry for entry in entries if entry.kind == "notary")
+    kept = tuple(entry for entry in entries if entry.kind == kind)
     for entry in kept:
         for blob in entry.blobs:
             try:
@@ -111,10 +114,10 @@ def expect_there(entries: Sequence[TrustEntry], store: ContentStore) -> tuple[Tr
                 )
             except (MissingError, DigestError) as e:
                 raise UsageError(
-                    "content trust that the lock pins is not in the cache any more",
+                    "trust metadata that the lock pins is not in the cache any more",
                     where=entry.repository,
                     expected=str(blob.digest),
-                    hint="pack without --locked: a Notary server only gives what is current",
+                    hint="pack without --locked: a server only gives what is current",
                 ) from e
     return kept
 

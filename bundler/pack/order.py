@@ -18,6 +18,7 @@ from bundler.pack.writer import Format
 from bundler.reach import Reach
 from bundler.rekor.address import parse_base
 from bundler.sources import LIST_SIZE_MAX, Source, parse_list, parse_source
+from bundler.tuf.capture import TufSource
 from loader.errors import FormatError, RefusedError, UsageError, shown
 from loader.limits import DEFAULT_LIMITS
 from loader.model.descriptor import Platform
@@ -53,6 +54,8 @@ class PackOrder:
     """Whether logs are asked for the proofs behind their promises."""
     log_url: str | None
     """Where they are asked; None: where the trusted root says."""
+    tuf: tuple[TufSource, ...]
+    """Where the TUF repositories of anchors are."""
     content_trust: TrustSource
     """Where content trust is taken from that the policy asks for."""
 
@@ -98,6 +101,7 @@ class PackOrder:
             reach=_reach(options, file, environment),
             log_proofs=not options.no_log_proofs and (file is None or file.log_proofs),
             log_url=_log_url(options, file),
+            tuf=tuple(TufSource.parse(text) for text in options.tuf),
             content_trust=TrustSource(server=options.notary_server, cache=options.notary_cache),
         )
 

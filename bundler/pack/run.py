@@ -36,9 +36,13 @@ from bundler.rekor.prove import Proven, prove
 from bundler.second_opinion import second_opinion
 from bundler.sign import Signer
 from bundler.store import ContentStore
+from bundler.tuf.capture import capture_wanted as capture_wanted_tuf
 from loader.errors import LocalError
 from loader.model.bundle import BundleStatement, ImageEntry, TrustEntry
+from loader.renewal import renew
 from loader.trust.anchors import label_of
+from loader.trust.memory import NO_MEMORY
+from loader.trust.store import TrustStore
 from loader.verify.facts import LogTree
 
 
@@ -58,10 +62,12 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
     cancelled = threading.Event()
     store = ContentStore(order.reach.cache, cancelled=cancelled)
     with _gathered(order, store, meter, cancelled) as (found, notes, layers):
-        proven = _proven(order, found, store, far_side, cancelled)
+        tuf = _repositories(order, found, store, far_side, cancelled)
+        known = renew(far_side.trust, tuf, store, NO_MEMORY).trust
+        proven = _proven(order, found, store, known, cancelled)
         images = proven.images
         captured = _content_trust(order, images, store, far_side, cancelled)
-        trust = (*far_side.carried(store), *captured.entries)
+        trust = (*far_side.carried(store), *tuf, *captured.entries)
         statement = _statement(order, images, trust, store)
         signatures = _signatures(statement, signers)
         judgement = far_side.judge(statement, signatures, store, now=order.now)
@@ -75,7 +81,7 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
             signatures = _signatures(statement, signers)
             judgement = far_side.judge(statement, signatures, store, now=order.now)
         layers.begin()  # they arrive while somebody else looks at the evidence
-        opinion = second_opinion(judgement, store, far_side.trust)
+        opinion = second_opinion(judgement, store, known)
         size = _write(order, statement, signatures, layers, meter)
     heads = shipped.and_now(growing.heads)
     _write_lock(order, statement, store, growth=growing.documents, heads=heads)
@@ -96,7 +102,7 @@ def _proven(
     order: PackOrder,
     images: tuple[ImageEntry, ...],
     store: ContentStore,
-    far_side: FarSide,
+    trust: TrustStore,
     cancelled: threading.Event,
 ) -> Proven:
     """Complete promises with proofs. A lock has its own: asked again, a log would give others."""
@@ -107,13 +113,34 @@ def _proven(
         return prove(
             images,
             store,
-            far_side.trust,
+            trust,
             client,
             base=order.log_url,
             parallel_count=order.reach.jobs,
         )
     finally:
         client.close()
+
+
+def _repositories(
+    order: PackOrder,
+    images: tuple[ImageEntry, ...],
+    store: ContentStore,
+    far_side: FarSide,
+    cancelled: threading.Event,
+) -> tuple[TrustEntry, ...]:
+    """Capture the TUF repositories of the policy's anchors; a lock's are what was packed then."""
+    if order.locked is not None:
+        return expect_there(order.locked.trust, store, kind="tuf")
+    return capture_wanted_tuf(
+        far_side.policy,
+        far_side.trust,
+        images,
+        store,
+        order.tuf,
+        settings=order.reach.settings,
+        sleep=patient(cancelled),
+    )
 
 
 def _content_trust(
@@ -125,7 +152,7 @@ def _content_trust(
 ) -> CapturedTrust:
     """Capture the content trust that the policy asks for; a lock's is what was packed then."""
     if order.locked is not None:
-        return CapturedTrust(entries=expect_there(order.locked.trust, store))
+        return CapturedTrust(entries=expect_there(order.locked.trust, store, kind="notary"))
     return capture_wanted(
         far_side.policy,
         images,

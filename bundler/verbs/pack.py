@@ -93,6 +93,15 @@ def declare(parser: argparse.ArgumentParser) -> None:
         help="ask no log: leave promises as they are, and do not show how logs grew",
     )
     declare_notary(parser)
+    tuf = parser.add_argument_group("TUF repositories")
+    tuf.add_argument(
+        "--tuf",
+        action="append",
+        default=[],
+        metavar="NAME=SOURCE",
+        help="carry the repository of this anchor from a URL, a tuf-on-ci or cache folder (again "
+        "for more); `sigstore` alone is the public one",
+    )
     shown_as = parser.add_argument_group("output")
     shown_as.add_argument(
         "--json", action="store_true", help="the result as JSON on standard output"

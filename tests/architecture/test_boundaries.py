@@ -16,7 +16,7 @@ from tests.architecture import tree
 SHARED = {
     "VERSION",
     "archive", "digest", "errors", "evidence", "graph", "inflate", "interrupts", "judge", "limits",
-    "model", "policy", "source", "supplement", "trust", "verify", "version", "witness",
+    "model", "policy", "renewal", "source", "supplement", "trust", "verify", "version", "witness",
 }  # fmt: skip
 # One module or folder each knows these, and answers for what they return.
 ONE_DOOR = {

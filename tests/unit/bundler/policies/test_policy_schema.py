@@ -102,6 +102,8 @@ def whole(claim: Claim) -> dict[str, object]:
     for key in CLAIM_KEYS[claim]:
         if key.name == "key":
             found[key.name] = "release"
+        elif key.name == "path":
+            found[key.name] = "releases/{tag}.json"
         elif key.required and key.name != "claim":
             assert isinstance(key.form, Text)
             found[key.name] = key.form.words[0] if key.form.words else "https://acme.example/t"

@@ -1,0 +1,1 @@
+"""TUF repositories, captured whole: what a far side needs to follow its pinned roots."""
