@@ -60,6 +60,9 @@ def _claim(claim: ClaimResult) -> JsonObject:
         "requirement": claim.words,
         "holds": claim.holds,
         "who": list(claim.who),
+        "facts": [
+            {"name": fact.name, "value": fact.value, "source": fact.source} for fact in claim.facts
+        ],
         "at": [format_instant(at) for at in claim.at],
         "evidence": [str(digest) for digest in claim.evidence],
         "problem": _problem(claim.problem),

@@ -83,6 +83,8 @@ def _claim(claim: ClaimResult) -> Iterator[str]:
         yield from _refused(claim.words, claim.problem)
         return
     yield f"  ok       {claim.words}"
+    for fact in claim.facts:
+        yield f"             {fact.name}: {fact.value} ({fact.source})"
     for who in claim.who:
         yield f"             said by {who}"
     if claim.at:

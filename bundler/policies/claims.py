@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from bundler.policies.toml_text import Value
 from loader.errors import FormatError
@@ -18,6 +19,14 @@ from loader.model.provenance import read_provenance
 from loader.model.statement import Statement
 from loader.policy.builders import level_of
 from loader.verify.facts import Signed
+
+_SBOMS: Final = ("spdx", "cyclonedx")
+_SCANS: Final[tuple[dict[str, Value], ...]] = (
+    {"max-age": "30d", "max": {"critical": 0}},
+    {"max": {"critical": 0}},
+    {},
+    {"require-results": False},
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +45,23 @@ def claims_of(evidence: SignedEvidence, signed: Signed) -> tuple[ProposedClaim, 
     statement = signed.payload
     if not isinstance(statement, Statement):
         return ()
-    return (*_provenance(statement, signed), *_attestation(statement, kind.words))
+    return (
+        *_provenance(statement, signed),
+        *_contents(statement, kind.words),
+        *_attestation(statement, kind.words),
+    )
+
+
+def _contents(statement: Statement, words: str) -> Iterator[ProposedClaim]:
+    """Yield what may be asked of an SBOM or a scan, the strictest first."""
+    kind = statement.predicate_type
+    if any(PredicateType(word).matches(kind) for word in _SBOMS):
+        yield ProposedClaim(table={"claim": "sbom", "type": kind}, words=(words,))
+    if PredicateType("vuln").matches(kind):
+        for asked in _SCANS:
+            yield ProposedClaim(
+                table={"claim": "vulnerabilities", "type": kind, **asked}, words=(words,)
+            )
 
 
 def _attestation(statement: Statement, words: str) -> Iterator[ProposedClaim]:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loader.policy.model import Policy
-from tests.e2e.checking import IDENTITY, ISSUER, Desk, Ran, desk, sign_by_key, sign_keyless
+from tests.e2e.checking import IDENTITY, ISSUER, NOW, Desk, Ran, desk, sign_by_key, sign_keyless
 from tests.fakes import attach
 from tests.fakes.sigworld import statements
 from tests.fakes.sigworld.identity import COMMIT
 from tests.fakes.sigworld.signed import Layer
+
+PACKAGES = {"packages": [{"name": "app", "SPDXID": "SPDXRef-app", "versionInfo": "1.0.0"}]}
+COMPONENTS = {"components": [{"type": "library", "name": "app", "version": "1.0.0"}]}
+CLEAN = {"SchemaVersion": 2, "Results": []}
 
 
 @pytest.fixture
@@ -101,8 +106,8 @@ def test_attestations_are_proposed_by_their_type(at: Desk) -> None:
     assert found["attestation"]["certificate-identity"] == IDENTITY
 
 
-def attest(at: Desk, predicate: object) -> None:
-    said = statements.statement(at.image.digest, statements.SLSA_V1, predicate)
+def attest(at: Desk, predicate: object, kind: str = statements.SLSA_V1) -> None:
+    said = statements.statement(at.image.digest, kind, predicate)
     signed = at.world.sign_statement(said, at.world.keyless())
     attach.attach_bundle(at.image, signed.bundle(), fallback="full")
 
@@ -123,6 +128,36 @@ def test_provenance_of_another_kind_is_asked_for_by_its_type(at: Desk) -> None:
     assert proposed(at).status == 0
     (found,) = requirements(at)
     assert (found["claim"], found["type"]) == ("attestation", statements.SLSA_V1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "predicate", "asked"),
+    [
+        (statements.SPDX, statements.spdx() | PACKAGES, {"claim": "sbom"}),
+        (statements.CYCLONEDX, statements.cyclonedx() | COMPONENTS, {"claim": "sbom"}),
+        (statements.SPDX, statements.spdx() | {"packages": []}, {"claim": "attestation"}),
+        (statements.SPDX, {"nothing": "of it"}, {"claim": "attestation"}),
+        (
+            statements.COSIGN_VULN,
+            statements.vulnerabilities("2026-11-30T00:00:00Z", CLEAN),
+            {"claim": "vulnerabilities", "max-age": "30d", "max": {"critical": 0}},
+        ),
+        (
+            statements.COSIGN_VULN,
+            statements.vulnerabilities("2026-01-15T00:00:00Z", CLEAN),
+            {"claim": "vulnerabilities", "max": {"critical": 0}},
+        ),
+    ],
+)
+def test_contents_are_asked_for_as_far_as_they_go(
+    at: Desk, kind: str, predicate: object, asked: dict[str, object]
+) -> None:
+    at.world.at = NOW - timedelta(hours=1)
+    attest(at, predicate, kind)
+    assert proposed(at).status == 0
+    (found,) = requirements(at)
+    who = {"certificate-identity", "certificate-oidc-issuer", "trusted-root", "type"}
+    assert {name: value for name, value in found.items() if name not in who} == asked
 
 
 def test_what_speaks_for_one_platform_alone_is_not_required_of_all(at: Desk) -> None:
