@@ -20,16 +20,13 @@ from loader.errors import (
     AirlockError,
     EmptyBundleError,
     ExpiredError,
-    FormatError,
     NameTwiceError,
     NoEvidenceError,
-    VerificationError,
 )
 from loader.evidence import BoundedBlobs, Broken, Unsigned, evidence_of, expect_closed, kind_of
 from loader.graph import read_graphs
 from loader.limits import DEFAULT_LIMITS
 from loader.model.fields import format_instant
-from loader.model.sigstore_bundle import MessageSignature, SigstoreBundle
 from loader.policy.channels import channel_problem
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.claims.content_trust import ContentTrustClaim
@@ -46,17 +43,13 @@ from loader.policy.facts import (
     Piece,
     Problem,
 )
-from loader.policy.results import claims_of_statement
-from loader.policy.speakers import KeySpeaker
-from loader.policy.weigh import unreadable, wants, weigh, weigh_statement
+from loader.policy.weigh import unreadable, wants, weigh
 from loader.renewal import Renewal, renew
+from loader.seals import judge_signatures, verifier
 from loader.supplement import Supplements
 from loader.trust.memory import NO_MEMORY
-from loader.verify.message import Message
-from loader.verify.sigstore import Material, verify_artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
     from loader.evidence import Found
@@ -70,12 +63,9 @@ if TYPE_CHECKING:
     )
     from loader.policy.model import Policy
     from loader.policy.rules import ImageClaim
-    from loader.policy.speakers import Speaker
-    from loader.policy.weigh import Outcome
     from loader.trust.memory import TrustMemory
     from loader.trust.store import TrustStore
-    from loader.verify.facts import Signed
-    from loader.witness import Authorized, Verified
+    from loader.witness import Authorized
 
 _NOBODY_SIGNED: Final = Problem(code=NoEvidenceError.code, message="nobody signed it")
 _NOT_ASKED_FOR: Final = Problem(
@@ -121,7 +111,9 @@ def judge_statement(
             if isinstance(requirement, BundleSignatureClaim)
         )
     )
-    claims = _claims(statement, signatures, wanted, trust=trust, limits=limits)
+    claims = judge_signatures(
+        statement, signatures, wanted, trust=trust, denials=policy.denials, limits=limits
+    )
     problems = [("", problem) for problem in _statement_problems(statement, now=now, by=by)]
     channel = channel_problem(statement.channel, policy.channels, asked_for=len(wanted))
     if channel is not None:
@@ -145,27 +137,6 @@ def judge_statement(
             )
         )
     return claims
-
-
-def _claims(
-    statement: BundleStatement,
-    signatures: tuple[bytes, ...],
-    wanted: tuple[BundleSignatureClaim, ...],
-    *,
-    trust: TrustStore,
-    limits: Limits,
-) -> BundleClaims:
-    considered = tuple(
-        _statement_signature(raw, statement, wanted, trust=trust, limits=limits)
-        for raw in signatures
-        if wanted
-    )
-    return BundleClaims(
-        results=claims_of_statement(wanted, considered),
-        considered=considered,
-        wanted=wanted,
-        signatures=signatures if wanted else (),
-    )
 
 
 def _statement_problems(statement: BundleStatement, *, now: datetime, by: str) -> list[Problem]:
@@ -195,53 +166,6 @@ def _statement_problems(statement: BundleStatement, *, now: datetime, by: str) -
             )
         )
     return problems
-
-
-def _statement_signature(
-    raw: bytes,
-    statement: BundleStatement,
-    wanted: tuple[BundleSignatureClaim, ...],
-    *,
-    trust: TrustStore,
-    limits: Limits,
-) -> Considered:
-    piece = Piece(
-        store="statement",
-        manifest=None,
-        blob=Digest.of(raw),
-        what="signature of the bundle statement",
-        subjects=frozenset(),
-    )
-    try:
-        bundle = _over_bytes(raw, limits=limits)
-    except FormatError as e:
-        return Considered(piece=piece, weighed=tuple(unreadable(e) for _ in wanted))
-    message = Message.of(statement.raw)
-    verify = _verifier(
-        lambda material: verify_artifact(bundle, message, material, limits=limits), trust
-    )
-    return Considered(piece=piece, weighed=tuple(weigh_statement(one, verify) for one in wanted))
-
-
-def _over_bytes(raw: bytes, *, limits: Limits) -> SigstoreBundle:
-    """Return a signature of the bundle statement: v0.3, over the bytes themselves (format.md).
-
-    An in-toto statement that lists the file among its subjects says something about it, for
-    instance that a scanner saw it; that is no approval of what it holds.
-
-    Raises:
-        FormatError: it is something else.
-    """
-    where = "airlock.sigstore.json"
-    bundle = SigstoreBundle.parse(raw, where=where, limits=limits)
-    if bundle.version != "0.3" or not isinstance(bundle.content, MessageSignature):
-        raise FormatError(
-            "not a signature of a bundle statement",
-            where=where,
-            expected="a Sigstore bundle v0.3 with a messageSignature",
-            found=f"v{bundle.version}, {type(bundle.content).__name__}",
-        )
-    return bundle
 
 
 def judge(
@@ -281,7 +205,14 @@ def judge(
     renewal = renew(trust, statement.trust, blobs, memory, limits=limits)
     trust = renewal.trust
     if renewal.renewed:
-        claims = _claims(statement, claims.signatures, claims.wanted, trust=trust, limits=limits)
+        claims = judge_signatures(
+            statement,
+            claims.signatures,
+            claims.wanted,
+            trust=trust,
+            denials=policy.denials,
+            limits=limits,
+        )
     graphs = list(read_graphs(statement.images, blobs, limits=limits))
     expect_closed(statement, graphs, blobs, limits=limits)
     carried = Carried(statement, blobs, trust, memory=memory, limits=limits)
@@ -323,7 +254,7 @@ def _facts(
     limits: Limits,
 ) -> ImageFacts:
     rules = policy.rules_for(entry.reference)
-    about = About(digests=graph.digests, reference=entry.reference, now=now)
+    about = About(digests=graph.digests, reference=entry.reference, now=now, denials=policy.denials)
     supplements = Supplements(entry, blobs, limits=limits)
     seen = [
         _considered(found, about, rules.on_images, supplements, trust=renewal.trust, limits=limits)
@@ -333,6 +264,7 @@ def _facts(
         entry=entry,
         graph=graph,
         policy=rules,
+        about=about,
         considered=(
             *seen,
             *anchored_pieces(entry, graph, blobs, carried, renewal, rules.on_images, limits=limits),
@@ -394,7 +326,7 @@ def _considered(
             problem=Problem.of(evidence.error),
         )
     kind = kind_of(evidence, limits=limits)
-    verify = _verifier(supplements.verifier(evidence, found.blob), trust)
+    verify = verifier(supplements.verifier(evidence, found.blob), trust)
     contents = Contents(limits=limits)
     of_kind = [
         not isinstance(one, ContentTrustClaim | TufTargetClaim) and wants(one, kind)
@@ -410,30 +342,6 @@ def _considered(
         ),
         problem=None if any(of_kind) else _NOT_ASKED_FOR,
     )
-
-
-def _verifier(
-    check: Callable[[Material], Verified[Signed]], trust: TrustStore
-) -> Callable[[Speaker], Outcome]:
-    """Return a function that verifies one piece of evidence once for each set of anchors."""
-    outcomes: dict[tuple[str | None, str | None], Outcome] = {}
-
-    def verify(speaker: Speaker) -> Outcome:
-        key = speaker.key if isinstance(speaker, KeySpeaker) else None
-        names = (speaker.trusted_root, key)
-        if names not in outcomes:
-            root = speaker.trusted_root
-            material = Material(
-                trusted_root=None if root is None else trust.trusted_root(root),
-                key=None if key is None else trust.key(key),
-            )
-            try:
-                outcomes[names] = check(material)
-            except VerificationError as e:
-                outcomes[names] = e
-        return outcomes[names]
-
-    return verify
 
 
 def _newest(considered: tuple[Considered, ...]) -> datetime | None:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Final, Literal
 from loader.errors import AirlockError, PolicyError, RefusedError
 from loader.model.fields import format_instant
 from loader.progress import sized
+from loader.report_claims import claim_plain, considered_plain, problem_plain
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from loader.model.strictjson import JsonObject, JsonValue
+    from loader.model.strictjson import JsonObject
     from loader.policy.facts import ClaimResult, Considered, ImageJudgement, Judgement, Problem
     from loader.run import Host, Trace, Wish
     from loader.runtime.base import Receipt
@@ -152,6 +153,8 @@ def _image(
         yield f"  ok       name: {name.how}{f', {name.by}' * bool(name.by)}"
     else:
         yield from _refused("name", name.problem)
+    for problem in image.denied:
+        yield from _refused("deny lists", problem)
     for claim in image.claims:
         yield from _claim(claim)
     for one in image.considered:
@@ -171,7 +174,14 @@ def _claim(claim: ClaimResult) -> Iterator[str]:
     if claim.problem is not None:
         yield from _refused(claim.words, claim.problem)
         return
+    if claim.excepted is not None:
+        yield f"  EXCEPTED {claim.words}"
+        yield f"             {claim.excepted.code}: {claim.excepted}"
+        yield f"             let through {claim.exemption}"
+        return
     yield f"  ok       {claim.words}"
+    for fact in claim.facts:
+        yield f"             {fact.name}: {fact.value} ({fact.source})"
     for who in claim.who:
         yield f"             said by {who}"
     if claim.at:
@@ -183,6 +193,8 @@ def _claim(claim: ClaimResult) -> Iterator[str]:
 def _refused(words: str, problem: Problem) -> Iterator[str]:
     yield f"  REFUSED  {words}"
     yield f"             {problem.code}: {problem}"
+    if problem.hint:
+        yield f"             to mend: {problem.hint}"
 
 
 def _considered(one: Considered) -> Iterator[str]:
@@ -252,7 +264,7 @@ def _document(outcome: Outcome) -> JsonObject:
         },
         "bundle_claims": []
         if judgement is None
-        else [_claim_plain(claim) for claim in judgement.bundle.results],
+        else [claim_plain(claim) for claim in judgement.bundle.results],
         "images": []
         if judgement is None
         else [
@@ -377,10 +389,11 @@ def _image_plain(image: ImageJudgement, receipt: Receipt | None) -> JsonObject:
             "how": image.name.how,
             "by": image.name.by,
             "said": list(image.name.said),
-            "problem": _problem_plain(image.name.problem),
+            "problem": problem_plain(image.name.problem),
         },
-        "claims": [_claim_plain(claim) for claim in image.claims],
-        "considered": [_considered_plain(one) for one in image.considered],
+        "claims": [claim_plain(claim) for claim in image.claims],
+        "denied": [problem_plain(problem) for problem in image.denied],
+        "considered": [considered_plain(one) for one in image.considered],
         "loaded": None
         if receipt is None
         else {
@@ -390,43 +403,4 @@ def _image_plain(image: ImageJudgement, receipt: Receipt | None) -> JsonObject:
             "read_back": [{"what": what, "value": value} for what, value in receipt.read_back],
             "notes": list(receipt.notes),
         },
-    }
-
-
-def _claim_plain(claim: ClaimResult) -> JsonObject:
-    return {
-        "claim": claim.claim,
-        "requirement": claim.words,
-        "holds": claim.holds,
-        "who": list(claim.who),
-        "at": [format_instant(at) for at in claim.at],
-        "logs": [
-            {"log": p.log, "log_index": p.log_index, "signer": p.signer} for p in claim.positions
-        ],
-        "evidence": [str(digest) for digest in claim.evidence],
-        "problem": _problem_plain(claim.problem),
-    }
-
-
-def _considered_plain(one: Considered) -> JsonObject:
-    return {
-        "what": one.piece.what,
-        "store": one.piece.store,
-        "manifest": None if one.piece.manifest is None else str(one.piece.manifest),
-        "blob": None if one.piece.blob is None else str(one.piece.blob),
-        "counts": one.counts,
-        "problem": _problem_plain(one.why_not),
-    }
-
-
-def _problem_plain(problem: Problem | None) -> JsonValue:
-    if problem is None:
-        return None
-    return {
-        "code": problem.code,
-        "message": problem.message,
-        "where": problem.where,
-        "expected": problem.expected,
-        "found": problem.found,
-        "hint": problem.hint,
     }

@@ -134,6 +134,7 @@ class Trace:
         receipts = {receipt.reference.tagged: receipt for receipt in self.receipts}
         images = () if judgement is None else judgement.images
         warnings = tuple(self.warnings)
+        warnings += tuple(words for image in images for words in image.exceptions)
         if outcome == "refused" and len(images) > REFUSED_IMAGE_COUNT_MAX:
             warnings += (f"{len(images) - REFUSED_IMAGE_COUNT_MAX} more images are not listed",)
             images = images[:REFUSED_IMAGE_COUNT_MAX]

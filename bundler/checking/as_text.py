@@ -82,6 +82,11 @@ def _claim(claim: ClaimResult) -> Iterator[str]:
     if claim.problem is not None:
         yield from _refused(claim.words, claim.problem)
         return
+    if claim.excepted is not None:
+        yield f"  EXCEPTED {claim.words}"
+        yield f"             {claim.excepted.code}: {claim.excepted}"
+        yield f"             let through {claim.exemption}"
+        return
     yield f"  ok       {claim.words}"
     for fact in claim.facts:
         yield f"             {fact.name}: {fact.value} ({fact.source})"

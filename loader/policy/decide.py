@@ -6,6 +6,7 @@ each platform by itself; everything else is reported with the check that it fail
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from loader._seal import SEAL
@@ -33,6 +34,7 @@ from loader.errors import (
     shown,
 )
 from loader.policy.agreement import settled
+from loader.policy.denials import denied_image
 from loader.policy.facts import (
     NOTHING_GROWN,
     BundleClaims,
@@ -82,7 +84,7 @@ _BY_CODE: Final = {error.code: error for error in ORDER}
 def judge_image(facts: ImageFacts, bundle: BundleClaims) -> ImageJudgement:
     """Return what the judge says of one image: every claim, met or not, and its name."""
     facts = settled(facts)
-    return ImageJudgement(
+    judged = ImageJudgement(
         entry=facts.entry,
         graph=facts.graph,
         policy=facts.policy,
@@ -90,6 +92,8 @@ def judge_image(facts: ImageFacts, bundle: BundleClaims) -> ImageJudgement:
         claims=claims_of_image(facts, bundle),
         considered=facts.considered,
     )
+    denied = denied_image(facts.graph, facts.entry.reference, judged.at, facts.about.denials)
+    return replace(judged, denied=denied)
 
 
 def decide(

@@ -26,19 +26,24 @@ if TYPE_CHECKING:
     from loader.model.bundle import BundleStatement, ImageEntry, Store, TrustKind
     from loader.model.reference import Reference
     from loader.policy.claims.bundle_signature import BundleSignatureClaim
+    from loader.policy.denials import Denial
+    from loader.policy.exceptions import Exemption
     from loader.policy.rules import ImagePolicy, Requirement
     from loader.renewal import Renewal
     from loader.verify.facts import LogTree
     from loader.verify.growth import Growth
     from loader.witness import Verified
 
-Stage = Literal["absent", "limit", "signature", "identity", "condition", "contents", "counts"]
+Stage = Literal[
+    "absent", "limit", "signature", "identity", "condition", "contents", "denied", "counts"
+]
 """How far a piece of evidence came: each word is the check it failed, the last that it failed none.
 
 `absent`: it is evidence of another kind. `signature`: it does not verify under the anchor that the
 requirement names. `identity`: it verifies, and somebody else said it. `condition`: the right one
 said it, but log, timestamps, annotations or reference are not as required. `contents`: it is
-recorded as required, and says something else than policy asks for.
+recorded as required, and says something else than policy asks for. `denied`: it is all that policy
+asks for, by somebody whose word counts no more.
 """
 STAGES: Final[tuple[Stage, ...]] = (
     "absent",
@@ -47,6 +52,7 @@ STAGES: Final[tuple[Stage, ...]] = (
     "identity",
     "condition",
     "contents",
+    "denied",
     "counts",
 )
 
@@ -144,6 +150,8 @@ class About:
     reference: Reference
     now: datetime
     """The newest time that this host knows of: its clock, or its floor where that is later."""
+    denials: tuple[Denial, ...] = ()
+    """What is denied, whoever signed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +255,7 @@ class ClaimResult:
     claim: str
     words: str
     """The requirement as a person would say it."""
-    holds: Literal["met", "unmet"]
+    holds: Literal["met", "unmet", "excepted"]
     who: tuple[str, ...]
     at: tuple[datetime, ...]
     evidence: tuple[Digest, ...]
@@ -256,6 +264,9 @@ class ClaimResult:
     facts: tuple[Fact, ...] = ()
     """What the evidence that counts says, each thing once."""
     problem: Problem | None = None
+    excepted: Problem | None = None
+    """What is wrong where an exception lets it through."""
+    exemption: Exemption | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +314,7 @@ class ImageFacts:
     graph: ImageGraph
     policy: ImagePolicy
     considered: tuple[Considered, ...]
+    about: About
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,6 +327,8 @@ class ImageJudgement:
     name: VouchedName
     claims: tuple[ClaimResult, ...]
     considered: tuple[Considered, ...]
+    denied: tuple[Problem, ...] = ()
+    """Why it is denied, whoever signed it."""
 
     @property
     def at(self) -> datetime | None:
@@ -330,7 +344,17 @@ class ImageJudgement:
     def problems(self) -> tuple[Problem, ...]:
         """Everything that keeps this image from being loaded."""
         found = [claim.problem for claim in self.claims]
-        return tuple(p for p in (*found, self.name.problem) if p is not None)
+        return tuple(p for p in (*found, self.name.problem, *self.denied) if p is not None)
+
+    @property
+    def exceptions(self) -> tuple[str, ...]:
+        """What is not as policy asks and was let through: for every report, and the record."""
+        return tuple(
+            f"exception for {self.entry.reference.tagged}: {claim.claim} is not as asked"
+            f" ({claim.excepted.code}), let through {claim.exemption}"
+            for claim in self.claims
+            if claim.exemption is not None and claim.excepted is not None
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

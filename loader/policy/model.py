@@ -17,6 +17,8 @@ from loader.policy.builders import BUILDER_KEYS, read_builders
 from loader.policy.channels import BUNDLE_KEYS, read_channels
 from loader.policy.claims.content_trust import ContentTrustClaim
 from loader.policy.claims.tuf_target import TufTargetClaim
+from loader.policy.denials import DENY_KEYS, Denial, read_denials
+from loader.policy.exceptions import EXCEPTION_KEYS, Exemption, read_exceptions
 from loader.policy.keys import Key, Listing, Named, Record, Text, Whole, names_of
 from loader.policy.patterns import Exact, Regexp
 from loader.policy.reading_anchors import (
@@ -74,6 +76,16 @@ POLICY_KEYS: Final = (
         form=Listing(of=Record(keys=BUILDER_KEYS)),
         words="builders that are trusted up to a level, beyond those that are known",
     ),
+    Key(
+        name="deny",
+        form=Listing(of=Record(keys=DENY_KEYS)),
+        words="what is denied, whoever signed it",
+    ),
+    Key(
+        name="exception",
+        form=Listing(of=Record(keys=EXCEPTION_KEYS)),
+        words="claims that need not hold for some images for a time",
+    ),
     Key(name="bundle", form=Record(keys=BUNDLE_KEYS), words="which bundles are taken"),
     Key(name="time", form=Record(keys=TIME_KEYS), words="what is made of clocks"),
 )
@@ -98,6 +110,8 @@ class Policy:
     clock: ClockRule
     variables: tuple[tuple[str, str], ...]
     """Those of this run that rules were filled with."""
+    denials: tuple[Denial, ...]
+    exceptions: tuple[Exemption, ...]
     warnings: tuple[str, ...]
     """What is allowed and perhaps not meant."""
 
@@ -135,7 +149,7 @@ class Policy:
     @classmethod
     def _read(cls, table: Table, *, raw: bytes, where: str, variables: dict[str, str]) -> Policy:
         table.integer("schema", minimum=SCHEMA, maximum=SCHEMA)
-        table.only(names_of(POLICY_KEYS), elsewhere=reading.LATER_TABLES)
+        table.only(names_of(POLICY_KEYS))
         clock: ClockRule = "warn"
         if table.has("time"):
             time = table.table("time")
@@ -144,8 +158,11 @@ class Policy:
         anchors = read_anchors(table.table("anchor")) if table.has("anchor") else ()
         anchor_rules = read_anchor_rules(table.table("anchor")) if table.has("anchor") else ()
         filling = Filling(variables)
+        denials = read_denials(table) if table.has("deny") else ()
         builders = read_builders(table) if table.has("builder") else ()
         rules = reading.read_rules(table, filling, builders)
+        claims = {one.claim for rule in rules for one in rule.require}
+        exceptions = read_exceptions(table, claims) if table.has("exception") else ()
         for name in sorted(variables.keys() - filling.used):
             raise PolicyFileError("no rule uses this variable", found=f"--var {name}")
         uses = _uses_of(rules, anchors)
@@ -161,6 +178,8 @@ class Policy:
             uses=uses,
             clock=clock,
             variables=tuple(sorted(variables.items())),
+            denials=denials,
+            exceptions=exceptions,
             warnings=(*_warnings_of(rules), *_unused(anchors, anchor_rules, uses)),
         )
 
@@ -175,7 +194,10 @@ class Policy:
         if speaks_of_images(self.raw):
             fill = filler_of(reference)
             rules = tuple(rule.filled(fill) for rule in rules)
-        return ImagePolicy(rules=rules)
+        return ImagePolicy(
+            rules=rules,
+            exceptions=tuple(one for one in self.exceptions if one.image.matches(reference)),
+        )
 
 
 def _expect_kinds(anchors: tuple[AnchorFile, ...], uses: tuple[AnchorUse, ...]) -> None:

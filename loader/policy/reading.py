@@ -51,11 +51,6 @@ Claim = Literal[
     "tuf-target",
 ]
 _CLAIMS: Final[dict[str, Claim]] = {name: name for name in get_args(Claim)}
-LATER_TABLES: Final = {
-    "exception": "this version does not judge [[exception]] yet",
-    "deny": "this version does not judge [[deny]] yet",
-}
-
 _CLAIM_KEY: Final = Key(
     name="claim",
     form=Text(words=tuple(_CLAIMS)),

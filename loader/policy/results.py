@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from loader.errors import (
     ConditionError,
     ContentsError,
+    DeniedError,
     EvidenceInvalidError,
     EvidenceLimitError,
     IdentityError,
@@ -131,7 +132,21 @@ def claims_of_image(facts: ImageFacts, bundle: BundleClaims) -> tuple[ClaimResul
                 results.append(_result(requirement, items, targets))
             case _:
                 assert_never(requirement)
-    return tuple(results)
+    return tuple(_excepted(one, facts) for one in results)
+
+
+def _excepted(result: ClaimResult, facts: ImageFacts) -> ClaimResult:
+    """Let a claim through that does not hold, if policy says so until a day that is not over.
+
+    Never what is denied: an exception is older than the news that a key was stolen.
+    """
+    problem = result.problem
+    if problem is None or problem.code == DeniedError.code:
+        return result
+    for one in facts.policy.exceptions:
+        if one.claim == result.claim and one.holds_at(facts.about.now):
+            return replace(result, holds="excepted", problem=None, excepted=problem, exemption=one)
+    return result
 
 
 def _items(considered: Sequence[Considered], position: int) -> tuple[_Item, ...]:
@@ -310,6 +325,7 @@ _AFTER: Final[dict[str, tuple[type[PolicyError], str]]] = {
     "identity": (IdentityError, "the claim {claim} is verified, and not by whom policy names"),
     "condition": (ConditionError, "the claim {claim} is not recorded as policy asks"),
     "contents": (ContentsError, "the claim {claim} is made, and says something else"),
+    "denied": (DeniedError, "the claim {claim} is made by somebody whose word counts no more"),
 }
 
 

@@ -22,6 +22,7 @@ from loader.policy.claims.tuf_target import TufTargetClaim
 from loader.policy.claims.vulnerabilities import VulnerabilitiesClaim
 
 if TYPE_CHECKING:
+    from loader.policy.exceptions import Exemption
     from loader.policy.patterns import Glob
     from loader.policy.variables import Fill
 
@@ -77,6 +78,7 @@ class ImagePolicy:
     """
 
     rules: tuple[ImageRule, ...]
+    exceptions: tuple[Exemption, ...] = ()
 
     @property
     def require(self) -> tuple[Requirement, ...]:

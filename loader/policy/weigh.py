@@ -29,6 +29,7 @@ from loader.policy.claims.provenance import ProvenanceClaim
 from loader.policy.claims.sbom import SbomClaim
 from loader.policy.claims.signature import SignatureClaim
 from loader.policy.claims.vulnerabilities import VulnerabilitiesClaim
+from loader.policy.denials import denied_signer
 from loader.policy.facts import (
     STAGES,
     LogPosition,
@@ -48,12 +49,13 @@ from loader.policy.speakers import (
 from loader.verify.facts import CertificateSigner, KeySigner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from loader.digest import Digest
     from loader.errors import FormatError
     from loader.evidence import Kind
     from loader.policy.contents import Contents
+    from loader.policy.denials import Denial
     from loader.policy.facts import About
     from loader.policy.rules import EvidenceClaim
     from loader.policy.speakers import Speaker
@@ -95,14 +97,22 @@ def weigh(
     return replace(best, stage="absent", names=best.names if best.stage == "counts" else ())
 
 
-def weigh_statement(claim: BundleSignatureClaim, verify: Callable[[Speaker], Outcome]) -> Weighed:
+def weigh_statement(
+    claim: BundleSignatureClaim,
+    verify: Callable[[Speaker], Outcome],
+    denials: Sequence[Denial] = (),
+) -> Weighed:
     """Return what a requirement makes of one signature of the bundle statement."""
 
     def found(speaker: Speaker) -> Weighed:
         outcome = verify(speaker)
         if isinstance(outcome, VerificationError):
             return _unverified(outcome)
-        return _recorded(speaker, outcome.value, frozenset())
+        weighed = _recorded(speaker, outcome.value, frozenset())
+        denied = denied_signer(outcome.value, None, denials)
+        if denied is not None and weighed.stage == "counts":
+            return replace(weighed, stage="denied", problem=denied)
+        return weighed
 
     return _furthest(found(speaker) for speaker in claim.said.speakers)
 
@@ -161,6 +171,9 @@ def _under(
     found = replace(found, subjects=meaning.subjects, facts=meaning.facts)
     if meaning.problem is not None:
         return replace(found, stage=meaning.stage, problem=meaning.problem)
+    denied = denied_signer(signed, about.reference, about.denials)
+    if denied is not None:
+        return replace(found, stage="denied", problem=denied)
     return replace(
         found,
         provides=meaning.provides,

@@ -23,6 +23,7 @@ from loader.model.reference import canonical, read_signed_name
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.decide import ORDER, decide, judge_image
 from loader.policy.facts import (
+    About,
     BundleClaims,
     ClaimResult,
     Considered,
@@ -70,6 +71,7 @@ class World:
         self.blobs = Blobs(store)
         self.entry = entry_of(image)
         self.graph: ImageGraph = read_graph(self.entry, self.blobs)
+        self.about = About(digests=self.graph.digests, reference=self.entry.reference, now=CREATED)
         self.index = Digest.parse(image.digest)
         self.amd64, self.arm64 = (kept.digest for kept in self.graph.kept)
         self.statement: BundleStatement = statement_of(self.entry, blobs=self.blobs)
@@ -125,6 +127,7 @@ class World:
             graph=self.graph,
             policy=rules.rules_for(self.entry.reference),
             considered=considered,
+            about=self.about,
         )
         return judge_image(facts, NO_CLAIMS)
 
@@ -336,6 +339,7 @@ def test_a_required_bundle_signature_vouches_for_the_whole_name(world: World) ->
         graph=world.graph,
         policy=rules.rules_for(world.entry.reference),
         considered=(),
+        about=world.about,
     )
     judged = judge_image(facts, bundle_claims(rules, "counts"))
     assert (judged.name.how, judged.name.by, judged.problems) == (

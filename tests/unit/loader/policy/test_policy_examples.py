@@ -49,7 +49,6 @@ def test_the_document_names_every_key() -> None:
             if "workflow" not in name
         ),
         *names_of(reading.IMAGE_KEYS),
-        *reading.LATER_TABLES,
         "clock",
         "max-staleness",
         "tuf-root",

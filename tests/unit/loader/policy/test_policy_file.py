@@ -197,11 +197,6 @@ def test_a_claim_that_nobody_knows_is_refused() -> None:
     assert "not a word" in refused(KEY.replace('"signature"', '"signatures"')).message
 
 
-def test_tables_of_later_versions_are_never_ignored() -> None:
-    for table in ("[[deny]]\nimage = 'x'", "[[exception]]\nimage = 'x'"):
-        assert "does not judge" in refused(KEY + table).message
-
-
 KEYLESS_KEYS = """trusted-root = "release"
 certificate-identity = "x@example.org"
 certificate-oidc-issuer = "https://issuer.example"
