@@ -141,7 +141,7 @@ class VersionTakenError(RefusedError):
 
 
 class EvidenceTakenError(RefusedError):
-    """The destination has signatures of its own under a tag of cosign's; none of them is lost."""
+    """Something that is no evidence sits under a tag of cosign's; it is not overwritten."""
 
     code: ClassVar[str] = "policy.evidence-taken"
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 from bundler.errors import (
-    EvidenceTakenError,
     RemoteDigestError,
     RemoteIncompleteError,
     RemoteReferrersTagError,
@@ -25,11 +24,10 @@ from bundler.registry.client import Document
 from bundler.registry.publication import Attachment, Publication, by_subject
 from bundler.registry.referrers_tag import listed_in, merged, tag_of
 from bundler.registry.repository import RegistryRepository
+from bundler.registry.signature_tag import signatures_in, signatures_of, united
 from bundler.registry.writer import Read, RegistryWriter
 from loader.digest import Digest
-from loader.errors import FormatError, shown
-from loader.model.descriptor import Descriptor
-from loader.model.image import ImageManifest, parse_manifest
+from loader.model.descriptor import OCI_CONFIG, Descriptor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -177,20 +175,9 @@ class Publisher:
             return False
         if there.descriptor.digest == one.document.descriptor.digest:
             return True
-        where = f"{self._reader.name}:{one.tag}"
-        theirs = _layers(there, where=where)
-        ours = frozenset(_signed(one.manifest))
-        if ours <= theirs:
-            return True
-        if theirs <= ours:
-            return False
-        raise EvidenceTakenError(
-            "the destination has signatures of its own under this tag, and not ours",
-            where=where,
-            expected="none, or only some of those that are copied",
-            found=f"{len(theirs - ours)} others",
-            hint="cosign attaches signatures as referrers since version 3: these do not collide",
-        )
+        theirs = signatures_in(there, where=f"{self._reader.name}:{one.tag}")
+        whole = frozenset(signatures_of(one.manifest)) <= theirs
+        return whole and self._reader.document(one.document.descriptor.digest) is not None
 
     def _listed(self, subject: Digest) -> frozenset[Digest]:
         """Return what is found there as referring to a subject, by the API or else by the tag."""
@@ -250,7 +237,23 @@ class Publisher:
         self._writer.push_blob(blob, self._read(blob), advance=self._progress.advance)
 
     def _put_attachment(self, one: Attachment) -> None:
-        self._writer.put_manifest(one.document.raw, one.document.descriptor, tag=one.tag)
+        document = one.document
+        self._writer.put_manifest(document.raw, document.descriptor)
+        if not one.tag:
+            return
+        there = self._reader.tagged(one.tag)
+        if there is not None:
+            theirs = signatures_in(there, where=f"{self._reader.name}:{one.tag}")
+            ours = frozenset(signatures_of(one.manifest))
+            if ours <= theirs:
+                return
+            if not theirs <= ours:
+                config, document = united(there, one)
+                described = Descriptor.make(OCI_CONFIG, config)
+                self._writer.push_blob(
+                    described, lambda offset: iter((config[offset:],)), advance=lambda _: None
+                )
+        self._writer.put_manifest(document.raw, document.descriptor, tag=one.tag)
 
     def _list_by_tag(self, subject: Digest, group: Iterable[Attachment]) -> None:
         """Write the referrers tag, if there is no referrers API. Others may write it too."""
@@ -299,22 +302,3 @@ def _is_list(document: Document, subject: Digest) -> bool:
     except RemoteReferrersTagError:
         return False
     return True
-
-
-def _layers(document: Document, *, where: str) -> frozenset[tuple[str, ...]]:
-    try:
-        manifest = parse_manifest(document.raw, document.descriptor, where=where)
-    except FormatError as e:
-        raise EvidenceTakenError(
-            "what is under a tag of cosign's cannot be read, and is not overwritten",
-            where=where,
-            found=shown(str(e)),
-        ) from e
-    return frozenset(_signed(manifest)) if isinstance(manifest, ImageManifest) else frozenset()
-
-
-def _signed(manifest: ImageManifest) -> Iterable[tuple[str, ...]]:
-    """Yield what tells one signature from another: a payload's blob may be signed many times."""
-    for layer in manifest.layers:
-        notes = sorted(layer.annotations.items())
-        yield (str(layer.digest), *(f"{name}={value}" for name, value in notes))

@@ -41,6 +41,12 @@ def declare(parser: argparse.ArgumentParser) -> None:
         metavar="REASON",
         help="let something older in; the reason is recorded and shown ever after",
     )
+    parser.add_argument(
+        "--client-files",
+        type=Path,
+        metavar="DIR",
+        help="with registry: files for what pulls there (podman, containerd, Kubernetes)",
+    )
     parser.add_argument("--force", action=NoForce, nargs=0, help=argparse.SUPPRESS)
 
 
@@ -57,6 +63,12 @@ def loaded(call: Call, opening: Callable[[Path], Opening]) -> int:
 
     def go(judging: JudgedRun) -> None:
         target = parse_target(call.arguments.into)
+        if target.runtime != "registry" and getattr(call.arguments, "client_files", None):
+            raise UsageError(
+                "files for clients say where a registry is",
+                where="--client-files",
+                expected="--into registry:HOST/PREFIX",
+            )
         judging.wish = wish = _wish(call, target)
         with signing(call) as judging.signer, open_target(target, call.environment) as runtime:
             hand_in(judging, runtime, wish)
@@ -75,6 +87,25 @@ def loaded(call: Call, opening: Callable[[Path], Opening]) -> int:
             judging.trace,
             progress=progress_on(sys.stderr),
             interrupts=judging.interrupts,
+        )
+        write_files(judging)
+
+    def write_files(judging: JudgedRun) -> None:
+        folder: Path | None = getattr(call.arguments, "client_files", None)
+        host, judgement = judging.host, judging.trace.judgement
+        if folder is None or host is None or judgement is None:
+            return
+        from loader.client_files.write import write_client_files  # noqa: PLC0415
+        from loader.runtime.relocation import Destination  # noqa: PLC0415
+
+        judging.trace.warnings.extend(
+            write_client_files(
+                folder,
+                Destination.parse(parse_target(call.arguments.into).argument),
+                [image.name.reference for image in judgement.images],
+                policy=host.policy,
+                trust=host.trust,
+            )
         )
 
     return judged(call, "load", go)

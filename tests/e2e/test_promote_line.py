@@ -28,7 +28,7 @@ from tests.fakes import attach
 from tests.fakes.content import OCI_INDEX, encode
 from tests.fakes.distribution import Features
 from tests.fakes.faults import Fault, redirect
-from tests.fakes.images import hello_image
+from tests.fakes.images import hello_image, hello_index
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_auth import BasicAuth, TokenAuth
 
@@ -301,10 +301,24 @@ def test_signatures_of_the_destinations_own_are_not_lost(
     assert store.tags[name] == kept
     both["layers"].pop(0)
     store.tag(name, store.add_json(both, store.manifests[ours]))
+    release.promote(destination)  # now each has what the other has not: both are kept
+    merged = store.json(store.tags[name])["layers"]
+    assert merged == [more.descriptor(), store.json(ours)["layers"][0]]
     kept = snapshot(store)
+    release.promote(destination)
+    assert snapshot(store) == kept
+
+
+def test_what_is_no_evidence_under_a_tag_of_cosigns_is_not_overwritten(
+    release: Release, destination: FakeRegistry
+) -> None:
+    store = destination.store("rel/app")
+    name = f"sha256-{release.image.digest.removeprefix('sha256:')}.sig"
+    squatter = hello_index(store, tag=None)
+    store.tag(name, squatter.descriptor)
     with pytest.raises(EvidenceTakenError):
         release.promote(destination)
-    assert snapshot(store) == kept
+    assert store.tags == {name: squatter.digest}
 
 
 def test_ct_11_a_redirect_of_referrers_is_not_followed(
