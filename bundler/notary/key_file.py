@@ -40,6 +40,8 @@ class KeyIds:
     """As it is written in the file."""
     canonical_id: str
     """Of the bare key."""
+    fingerprint: str
+    """SHA-256 of its SubjectPublicKeyInfo, as everything else here shows keys."""
 
 
 def key_ids_of(path: Path) -> KeyIds:
@@ -74,15 +76,17 @@ def key_ids_of(path: Path) -> KeyIds:
 
 
 def _ids(raw: bytes, kind: str) -> KeyIds:
+    written = ""
     if kind == "CERTIFICATE":
         chain = tuple(x509.load_pem_x509_certificates(raw))
         bare = PublicKey.of(chain[0].public_key(), name=kind)
-        return KeyIds(tuf_id=certificate_key_id(chain), canonical_id=bare_key_id(bare))
-    if kind.endswith("PRIVATE KEY"):
+        written = certificate_key_id(chain)
+    elif kind.endswith("PRIVATE KEY"):
         private = load_pem_private_key(raw, None)
         bare = PublicKey.of(private.public_key(), name=kind)
     elif kind:
         bare = PublicKey.of(load_pem_public_key(raw), name=kind)
     else:
         bare = PublicKey.of(load_der_public_key(raw), name="DER")
-    return KeyIds(tuf_id=bare_key_id(bare), canonical_id=bare_key_id(bare))
+    canonical = bare_key_id(bare)
+    return KeyIds(tuf_id=written or canonical, canonical_id=canonical, fingerprint=bare.fingerprint)

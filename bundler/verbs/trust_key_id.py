@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 HELP: Final = "what Notary and docker call a key"
 DESCRIPTION: Final = (
     "Print the ids of a key: as it is written, which metadata and pins name, and of the bare key, "
-    "which `notary key list` and the names of docker's private key files show."
+    "which `notary key list` and the names of docker's private key files show; and the SHA-256 of "
+    "the public key, which Airlock shows keys by."
 )
 
 
@@ -31,6 +32,7 @@ def run(call: Call) -> int:
     for path in call.arguments.files:
         ids = key_ids_of(path)
         print(f"{path}")
+        print(f"  sha256        {ids.fingerprint}")
         print(f"  TUF id        {ids.tuf_id}")
         print(f"  canonical id  {ids.canonical_id}")
     return 0

@@ -18,6 +18,7 @@ EXAMPLES = re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)
 IMAGES = {
     "cosign-key.toml": "registry.acme.example/acme/app:1.0.0",
     "cosign-keyless.toml": "registry.acme.example/acme/app:1.0.0",
+    "docker-content-trust.toml": "docker.io/acme/nut:latest",
     "dangerzone.toml": "ghcr.io/freedomofpress/dangerzone/v1:latest",
 }
 

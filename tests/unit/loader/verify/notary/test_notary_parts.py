@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from loader.trust.keys import PublicKey
 from loader.trust.notary_ids import bare_key_id
 from tests.fakes import notaryworld
 from tests.fakes.notaryworld import Key, Repository
-from tests.presence import SHARED
+from tests.presence import ROOT, SHARED
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(),
@@ -112,3 +113,12 @@ def test_tags_that_differ_in_case_are_two() -> None:
 def test_any_bytes_are_a_document_or_a_format_error(raw: bytes) -> None:
     with pytest.raises(FormatError):
         parse_timestamp(raw)
+
+
+def test_the_document_and_the_code_number_the_same_steps() -> None:
+    folder = ROOT / "loader/verify/notary"
+    code = "".join(path.read_text() for path in folder.glob("*.py"))
+    document = (ROOT / "docs/verification.md").read_text()
+    steps = re.findall(r"# \((n[0-9])\)", code)
+    assert steps == [f"n{number}" for number in range(1, 6)]
+    assert re.findall(r"^\| \((n[0-9])\) \|", document, re.MULTILINE) == steps

@@ -150,6 +150,7 @@ def _spoiled(value: Callable[[bytes], bytes]) -> Callable[[Json], None]:
 @pytest.mark.parametrize(
     ("what", "value"),
     [
+        ("s with a zero before it", lambda raw: raw[:32] + b"\0" + raw[32:]),
         ("r and s a byte longer", lambda raw: b"\0" + raw),
         ("r and s in DER", lambda raw: b"0D\x02 " + raw[:32] + b"\x02 " + raw[32:]),
         ("s cut", lambda raw: raw[:-1]),
