@@ -82,17 +82,23 @@ class Leaf:
         """
         if len(der) > size_max:
             raise CertificateError("a certificate that is too large", found=f"{len(der)} bytes")
-        try:
-            certificate = load_certificate(der)
-            _expect_signing(certificate)
-            key = PublicKey.of(certificate.public_key(), name="the signing certificate")
-        except PARSE_ERRORS as e:
-            raise CertificateError("not a certificate", found=shown(str(e))) from e
-        except UnsupportedKeyError as e:
-            raise CertificateError(
-                "a signing certificate with a key that is not accepted", expected=e.expected
-            ) from e
-        return cls(certificate=certificate, der=der, key=key)
+        return _leaf(der)
+
+
+@lru_cache(maxsize=8)
+def _leaf(der: bytes) -> Leaf:
+    """Return a signing certificate; the last few are kept, as each anchor looks at it anew."""
+    try:
+        certificate = load_certificate(der)
+        _expect_signing(certificate)
+        key = PublicKey.of(certificate.public_key(), name="the signing certificate")
+    except PARSE_ERRORS as e:
+        raise CertificateError("not a certificate", found=shown(str(e))) from e
+    except UnsupportedKeyError as e:
+        raise CertificateError(
+            "a signing certificate with a key that is not accepted", expected=e.expected
+        ) from e
+    return Leaf(certificate=certificate, der=der, key=key)
 
 
 @contextmanager

@@ -193,6 +193,7 @@ class Publisher:
         expires: datetime | None = None,
         seal: bool = True,
         form: Format = "zstd",
+        created: datetime = SIGNED_AT,
         trust: Sequence[TrustEntry] = (),
     ) -> BundleStatement:
         """Write a bundle."""
@@ -201,7 +202,7 @@ class Publisher:
             entries,
             trust,
             blobs,
-            created=SIGNED_AT,
+            created=created,
             channel=channel,
             sequence=sequence,
             expires=expires,

@@ -223,6 +223,33 @@ def test_text_for_people(host: FarSide, bundles: Path) -> None:
     assert ran.err == ""
 
 
+def test_a108_a_state_folder_is_not_bound_to_its_host(
+    host: FarSide, bundles: Path, publisher: Publisher, tmp_path: Path
+) -> None:
+    """Documented (docs/threat-model.md): another host's memory is a memory, and nothing falls."""
+    assert host.load(bundles / "2.tar.zst").status == 0
+    other = FarSide(publisher.write_host(tmp_path / "other"), tmp_path / "elsewhere")
+    shutil.copytree(host.state, other.state)
+    ran = other.load(bundles / "1.tar.zst")
+    assert (ran.status, ran.verdict["code"]) == (16, "rollback.sequence")
+    assert other.load(bundles / "2.tar.zst").status == 0
+
+
+def test_a109_when_a_bundle_says_it_was_made_decides_nothing(
+    host: FarSide, publisher: Publisher, tmp_path: Path
+) -> None:
+    """Its packer says so, and may be wrong: the sequence orders bundles, evidence orders images."""
+    for sequence, days in ((1, 2), (2, 1)):
+        path, store = tmp_path / f"{sequence}.tar.zst", ContentStore()
+        image = hello_image(store, text=f"{sequence}\n", version=f"1.{sequence}.0")
+        entry = publisher.entry(image, tag=str(sequence), days=days)
+        created = SIGNED_AT + timedelta(days=days)
+        publisher.pack(path, store, [entry], sequence=sequence, created=created)
+        ran = host.load(path)
+        assert ran.status == 0, ran.err
+        assert ran.verdict["statement"]["created"] == f"2026-01-{15 + days}T12:00:00Z"
+
+
 @pytest.mark.parametrize(
     "environment",
     [

@@ -190,6 +190,7 @@ REFUSED: list[tuple[str, Change, str]] = [
     ("change", "code"), [c[1:] for c in REFUSED], ids=[c[0].replace(" ", "-") for c in REFUSED]
 )
 def test_a_statement_that_says_anything_else_is_refused(change: Change, code: str) -> None:
+    """A103 the sequences, A105 the channels."""
     with pytest.raises(RefusedError) as refused:
         BundleStatement.parse(changed(change))
     assert refused.value.code == code

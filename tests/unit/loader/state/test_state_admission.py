@@ -109,6 +109,7 @@ def test_what_is_not_older_comes_in(next_one: Candidate) -> None:
 
 
 def test_the_same_bundle_again_is_no_rollback() -> None:
+    """A101."""
     admission = come(candidate(10), AFTER_TEN)
     assert admission.repeat
     assert admission.floors == AFTER_TEN

@@ -102,6 +102,7 @@ def test_the_suite_is_whole() -> None:
 @pytest.mark.parametrize("by", ["path", "digest"])
 @pytest.mark.parametrize("name", CASES)
 def test_conformance(name: str, by: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A073."""
     case = SUITE / name
     artifact = case / "artifact" if (case / "artifact").exists() else SUITE / "a.txt"
     said = (

@@ -111,6 +111,7 @@ def test_cve_2022_36056(world: World) -> None:
 
 
 def test_cve_2026_22703(world: World) -> None:
+    """A054."""
     # cosign with a trusted root: a genuine entry of another artifact, signature or key passed.
     signer, eve = world.keyless(), world.keyless(EVE)
     mine = world.sign_image(IMAGE, signer)

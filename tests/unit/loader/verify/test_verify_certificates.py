@@ -100,6 +100,7 @@ CERTIFICATES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("case", CERTIFICATES)
 def test_certificates(world: World, case: str) -> None:
+    """A057."""
     options, code = CERTIFICATES[case]
     act = world.sign_image(IMAGE, world.keyless(**options))
     assert code_of(bundle_of(act.bundle()), keyless(world)) == code
@@ -117,6 +118,7 @@ def test_certificates(world: World, case: str) -> None:
     ids=["empty", "nothing", "no DER", "64 KiB", "200 kB"],
 )
 def test_no_certificates(world: World, raw: bytes, code: str) -> None:
+    """A057."""
     bundle = world.sign_image(IMAGE, world.keyless()).bundle()
     bundle["verificationMaterial"]["certificate"]["rawBytes"] = b64(raw)
     try:
@@ -128,6 +130,7 @@ def test_no_certificates(world: World, raw: bytes, code: str) -> None:
 
 @pytest.mark.parametrize("kind", ["RSA-1024", "P-224", "secp256k1"])
 def test_keys_that_are_too_weak_or_odd(world: World, kind: str) -> None:
+    """A058."""
     key: Any = (
         rsa.generate_private_key(65537, 1024)
         if kind == "RSA-1024"
@@ -154,6 +157,7 @@ def test_keys_that_are_too_weak_or_odd(world: World, kind: str) -> None:
     ],
 )
 def test_scts(world: World, promises: str, root_logs: str, code: str, count: int) -> None:
+    """A059."""
     other = World("second ct").ct
     made = {
         "none": [],

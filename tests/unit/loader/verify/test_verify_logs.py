@@ -115,6 +115,7 @@ LIES = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_proofs(lie: str) -> None:
+    """A060, A061."""
     change, code = LIES[lie]
     try:
         found = _proof(change)(World())
@@ -146,6 +147,7 @@ def test_a_forked_log() -> None:
 
 
 def test_promises(world: World) -> None:
+    """A062."""
     act = world.sign_image(IMAGE, world.keyless())
     elsewhere = World("elsewhere")
     entry = act.entries[0]

@@ -99,6 +99,7 @@ def _wrong(proof: InclusionProof, **changes: object) -> InclusionProof:
 
 @pytest.mark.parametrize(("index", "size"), [(0, 1), (0, 7), (6, 7), (13, 32), (31, 33), (39, 40)])
 def test_wrong_inclusion(tree: MerkleTree, index: int, size: int) -> None:
+    """A060."""
     good = proof_of(tree, index, size)
     leaf, root = tree.leaves[index], tree.head(size)
     extra = b"\x00" * 32

@@ -332,6 +332,7 @@ def test_window_of_a_key(world: World, side: str, slack: int, *, holds: bool) ->
 )
 @pytest.mark.parametrize("log", ["v1", "v2"])
 def test_life_of_a_certificate(world: World, log: LogChoice, after: timedelta, code: str) -> None:
+    """A063."""
     signer = world.keyless(at=world.at)
     act = world.sign_image(IMAGE, signer, log=log, at=world.at + after)
     assert code_of(bundle_of(act.bundle()), keyless(world)) == code
@@ -346,6 +347,7 @@ def test_every_time_counts(world: World) -> None:
 
 @pytest.mark.parametrize("part", ["root", "intermediate"])
 def test_an_authority_that_had_expired(part: str) -> None:
+    """A068."""
     # The certificate itself is good (CVE-2026-24122).
     world = World("expired", since_days=400)
     world.ca = CertificateAuthority(
@@ -382,6 +384,7 @@ def test_timestamps(world: World, digest: str, *, embed: bool) -> None:
     ],
 )
 def test_bad_timestamps(world: World, options: dict[str, Any], message: str) -> None:
+    """A064."""
     act = world.sign_image(IMAGE, world.keyless(), timestamp=True)
     good = world.tsa.timestamp(act.signature, at=world.at)
     bad = world.tsa.timestamp(act.signature, at=world.at, **options)
@@ -407,6 +410,7 @@ def test_timestamps_by_others_count_for_nothing(world: World) -> None:
 
 
 def test_two_stamps_of_one_authority_are_one(world: World) -> None:
+    """A064."""
     act = world.sign_image(IMAGE, world.keyless(), log="none")
     act.timestamps = [world.tsa.timestamp(act.signature, at=world.at, nonce=n) for n in (1, 2)]
     found = signed(bundle_of(act.bundle()), keyless(world))
