@@ -21,6 +21,7 @@ from loader.runtime.expand import expand, expanded_size
 
 if TYPE_CHECKING:
     from loader.digest import Digest
+    from loader.model.descriptor import Descriptor
     from loader.model.image import ImageConfig, ImageIndex, ImageManifest
     from loader.model.strictjson import JsonObject
     from loader.runtime.base import PlatformImage, StagedBlobs
@@ -130,6 +131,28 @@ def podman_archive(image: PlatformImage, blobs: StagedBlobs) -> Iterator[bytes]:
         yield from tar.stream(blob_name(layer.digest), layer.size, chunks)
     yield from _documents(tar, (image.config, image.manifest))
     yield from _layout_end(tar, image.manifest.descriptor.plain())
+
+
+def named_archive(image: PlatformImage, blobs: StagedBlobs, *, name: str) -> Iterator[bytes]:
+    """Yield what a folder of images holds: one manifest, byte for byte, under its name.
+
+    Who imports it may want every platform that an index lists, so there is none in it.
+    """
+    tar = TarStream()
+    for layer, diff_id in diff_ids(image.manifest, image.config):
+        chunks = read_layer(blobs, layer, diff_id)
+        yield from tar.stream(blob_name(layer.digest), layer.size, chunks)
+    yield from _documents(tar, (image.config, image.manifest))
+    yield from tar.member(LAYOUT_NAME, LAYOUT_BYTES)
+    index = rfc8785.dumps(named_index(image.manifest.descriptor, name=name))
+    yield from tar.member(LAYOUT_INDEX_NAME, index)
+    yield from tar.end()
+
+
+def named_index(manifest: Descriptor, *, name: str) -> JsonObject:
+    """Return the index of such an archive."""
+    entry = manifest.plain() | {"annotations": {CONTAINERD_NAME_ANNOTATION: name}}
+    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}
 
 
 def containerd_archive(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never
 from loader.errors import UsageError, shown
 from loader.runtime.containerd import Containerd, containerd_client
 from loader.runtime.docker import Docker, docker_client
+from loader.runtime.image_folder import FOLDERS, ImageFolder
 from loader.runtime.launcher import Launcher
 from loader.runtime.oci_layout import OciLayout
 from loader.runtime.podman import Podman, podman_client
@@ -21,7 +22,10 @@ from loader.runtime.relocation import Destination
 if TYPE_CHECKING:
     from loader.runtime.base import Runtime
 
-TARGETS: Final = "oci:DIR, docker, podman, containerd, containerd:NAMESPACE or registry:HOST/PREFIX"
+TARGETS: Final = (
+    "oci:DIR, docker, podman, containerd, containerd:NAMESPACE, registry:HOST/PREFIX,"
+    " images:DIR, k3s, rke2 or k0s"
+)
 MACHINES: Final = {
     "x86_64": "linux/amd64",
     "aarch64": "linux/arm64",
@@ -40,7 +44,7 @@ _FORMS: Final = "one of " + TARGETS
 class Target:
     """Where images go."""
 
-    runtime: Literal["oci", "docker", "podman", "containerd", "registry"]
+    runtime: Literal["oci", "docker", "podman", "containerd", "registry", "images"]
     argument: str = ""
     """The layout's folder, containerd's namespace where one is given, registry and prefix."""
 
@@ -67,6 +71,10 @@ def parse_target(text: str) -> Target:
             return Target(runtime=runtime)
         case "containerd" if bool(colon) == bool(argument):
             return Target(runtime="containerd", argument=argument)
+        case "images" if argument and "\0" not in argument:
+            return Target(runtime="images", argument=argument)
+        case "k3s" | "rke2" | "k0s" if not colon:
+            return Target(runtime="images", argument=FOLDERS[runtime])
         case "registry" if argument:
             return Target(runtime="registry", argument=str(Destination.parse(argument)))
         case _:
@@ -92,10 +100,15 @@ def open_target(
         RuntimeLoadError: it cannot be used safely.
         UsageError: its namespace is not a name.
     """
-    if target.runtime == "oci":
-        layout = OciLayout(Path(target.argument))
-        layout.probe()
-        yield layout
+    if target.runtime == "oci" or target.runtime == "images":  # noqa: PLR1714  (mypy narrows this)
+        folder: Runtime
+        match target.runtime:
+            case "oci":
+                folder = OciLayout(Path(target.argument))
+            case "images":
+                folder = ImageFolder(Path(target.argument))
+        folder.probe()
+        yield folder
         return
     with contextlib.ExitStack() as stack:
         runtime: Runtime
@@ -122,8 +135,8 @@ def open_target(
 def target_key(target: Target, environment: Mapping[str, str]) -> str:
     """Return what tells this target from others on this host: what we put in one is not in all."""
     match target.runtime:
-        case "oci":
-            return f"oci:{Path(target.argument).resolve()}"
+        case "oci" | "images":
+            return f"{target.runtime}:{Path(target.argument).resolve()}"
         case "docker":
             key, further = "docker", environment.get("DOCKER_HOST")
         case "podman":

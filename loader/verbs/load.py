@@ -31,7 +31,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
         "--into",
         required=True,
         metavar="TARGET",
-        help="oci:DIR, docker, podman, containerd[:NAMESPACE] or registry:HOST/PREFIX",
+        help="oci:DIR, docker, podman, containerd[:NAMESPACE], registry:HOST/PREFIX, k3s, rke2, "
+        "k0s or images:DIR",
     )
     parser.add_argument(
         "-p", "--platform", metavar="OS/ARCH", help="this platform of each image, not the host's"
