@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from bundler.arriving import Arriving
+from bundler.dangerzone.signatures import NO_SIGNATURES, SignatureFolders, WithSignatures
 from bundler.errors import (
     CancelledError,
     RemoteDigestError,
@@ -74,6 +75,8 @@ class Wanted:
     platforms: tuple[Platform, ...] = ()
     """Those to keep of every image; none means all."""
     parallel_count: int = PARALLEL_COUNT
+    signatures: SignatureFolders = NO_SIGNATURES
+    """Signatures in folders, beside those that registries and layouts have."""
     limits: Limits = DEFAULT_LIMITS
 
 
@@ -226,6 +229,8 @@ class _Run:
 
     def _resolve(self, source: Source) -> ResolvedImage:
         repository, reference, document = self._top(source)
+        if self._wanted.signatures.folders:
+            repository = WithSignatures(repository, self._wanted.signatures)
         image = resolve(
             document,
             reference,

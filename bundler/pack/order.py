@@ -56,6 +56,8 @@ class PackOrder:
     """Where they are asked; None: where the trusted root says."""
     tuf: tuple[TufSource, ...]
     """Where the TUF repositories of anchors are."""
+    signatures: tuple[Path, ...]
+    """ghcr-signer's folders: evidence beside the registries' own."""
     content_trust: TrustSource
     """Where content trust is taken from that the policy asks for."""
 
@@ -99,6 +101,7 @@ class PackOrder:
             lock=options.lock or options.locked or output.parent / LOCK_NAME,
             locked=locked,
             reach=_reach(options, file, environment),
+            signatures=tuple(options.signatures),
             log_proofs=not options.no_log_proofs and (file is None or file.log_proofs),
             log_url=_log_url(options, file),
             tuf=tuple(TufSource.parse(text) for text in options.tuf),

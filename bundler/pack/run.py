@@ -19,6 +19,7 @@ from datetime import datetime
 
 from bundler.arriving import Arriving
 from bundler.collect import Wanted, gathered
+from bundler.dangerzone.signatures import SignatureFolders
 from bundler.notary.wanted import CapturedTrust, capture_wanted, expect_there
 from bundler.pack.lock import Lock
 from bundler.pack.locked import gathered_locked
@@ -187,6 +188,7 @@ def _gathered(
                 sources=order.sources,
                 platforms=order.platforms,
                 parallel_count=order.reach.jobs,
+                signatures=SignatureFolders.read(*order.signatures),
             )
             with gathered(wanted, registries, store, shown_by, cancelled=cancelled) as found:
                 notes = tuple(

@@ -49,6 +49,14 @@ def declare(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="fill {NAME} in the policy (again for more)",
     )
+    what.add_argument(
+        "--signatures",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="ghcr-signer's folders: evidence beside the registries' own (again for more)",
+    )
     sealed = parser.add_argument_group("the bundle")
     sealed.add_argument("-o", "--output", type=Path, metavar="FILE", help="NAME.tar.zst")
     sealed.add_argument("--channel", metavar="NAME", help="the stream of bundles it belongs to")

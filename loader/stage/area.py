@@ -129,12 +129,15 @@ class Area:
         """Remove the run's folder and everything in it."""
         if self._fd < 0:
             return
-        os.close(self._fd)
+        # What stays because the disk fails is removed by the next run; nothing was written through
+        # these folders, so an error of theirs says nothing about what was done.
+        with contextlib.suppress(OSError):
+            os.close(self._fd)
         self._fd = -1
         with contextlib.suppress(OSError):
-            # What stays because the disk fails is removed by the next run.
             _remove(self._folder, self._name)
-        os.close(self._folder)
+        with contextlib.suppress(OSError):
+            os.close(self._folder)
 
     def expect_space(self, members: Iterable[Member], *, beside: int = 0) -> None:
         """Check, before the first layer is read, that all of them fit.

@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from loader.errors import AirlockError, InternalError, InterruptedLoadError, UsageError
@@ -65,6 +65,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(call: Call) -> int:
     """Look once, or again and again; return what the last look came to."""
+    return look(call, summary=_summary)
+
+
+def look(call: Call, *, summary: Callable[[Sequence[Event]], str]) -> int:
+    """Look as the arguments say; `summary` words the last line of a look."""
     from loader.config import Config  # noqa: PLC0415
     from loader.interrupts import Interrupts  # noqa: PLC0415
 
@@ -75,7 +80,7 @@ def run(call: Call) -> int:
     status = 0
     try:
         while True:
-            status = one_cycle(call, config, target, quiet=not arguments.once)
+            status = one_cycle(call, config, target, summary=summary, quiet=not arguments.once)
             if arguments.once or arguments.dry_run:
                 break
             time.sleep(config.watch.interval_seconds)
@@ -104,7 +109,14 @@ def _target(call: Call, settings: WatchSettings) -> Target | None:
     return parse_target(text)
 
 
-def one_cycle(call: Call, config: Config, target: Target | None, *, quiet: bool = False) -> int:
+def one_cycle(
+    call: Call,
+    config: Config,
+    target: Target | None,
+    *,
+    summary: Callable[[Sequence[Event]], str],
+    quiet: bool = False,
+) -> int:
     """Look into the folder once; say a line for each file; return the exit status."""
     from loader.verbs.judged import open_host  # noqa: PLC0415
     from loader.watch.spool import Spool  # noqa: PLC0415
@@ -127,7 +139,7 @@ def one_cycle(call: Call, config: Config, target: Target | None, *, quiet: bool 
     if arguments.json:
         print_out(json.dumps(_document(events, status), sort_keys=True, indent=2) + "\n")
     elif not quiet or any(event.what in {"loaded", "refused", "failed"} for event in events):
-        _say(call, 6, _summary(events))
+        _say(call, 6, summary(events))
     return status
 
 

@@ -61,6 +61,8 @@ class Event:
     words: str
     code: str = ""
     glance: Glance | None = None
+    moved: bool = False
+    """Whether the runtime has anything now that it had not before."""
 
     @property
     def status(self) -> int:
@@ -252,7 +254,9 @@ class Cycle:
             words = f"{glance.words} would be loaded{further}"
             return Event(name=file.shown, what="proposed", words=words, glance=glance)
         words = f"{glance.words}: {'loaded' if answer.loaded else 'already there'}{further}"
-        event = Event(name=file.shown, what="loaded", words=words, glance=glance)
+        event = Event(
+            name=file.shown, what="loaded", words=words, glance=glance, moved=answer.loaded
+        )
         return self._judged(file, event, code="loaded")
 
     # What came of it ------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.collect import CollectedImage, Wanted, collect
+from bundler.dangerzone.signatures import NO_SIGNATURES, SignatureFolders
 from bundler.registry.credential_helper import HelperPrograms
 from bundler.registry.credentials import Credentials
 from bundler.registry.oras_client import RegistryClient
@@ -62,6 +63,7 @@ def gather(
     timing: Timing = QUICK,
     environment: Mapping[str, str] | None = None,
     parallel_count: int = 4,
+    signatures_in: SignatureFolders = NO_SIGNATURES,
     **settings: object,
 ) -> tuple[tuple[CollectedImage, ...], ContentStore]:
     """Collect these sources into a store under `cache`."""
@@ -84,6 +86,7 @@ def gather(
         platforms=tuple(Platform.parse(text) for text in platforms),
         limits=limits,
         parallel_count=parallel_count,
+        signatures=signatures_in,
     )
     try:
         return collect(wanted, client, store, told or Told(), cancelled=cancelled), store

@@ -166,6 +166,26 @@ def test_a102_the_same_number_with_other_contents_is_an_alarm_in_the_ledger(
     assert watcher.host.records()[-1]["failure"]["code"] == "replay.equivocation"
 
 
+def test_upgrade_has_dangerzones_outcomes(watcher: Watcher, bundles: Path) -> None:
+    def upgrade(*options: str) -> tuple[int, str]:
+        ended = watcher.forker.run(
+            *("--root", watcher.host.root, "upgrade", watcher.spool),
+            *("--into", f"oci:{watcher.host.loaded}", *options),
+            folder=watcher.spool.parent,
+        )
+        return ended.status, (ended.out.splitlines() or [""])[-1] + ended.code
+
+    assert upgrade() == (0, "nothing to upgrade to")
+    shutil.copy(bundles / "11.tar.zst", watcher.spool)
+    assert upgrade() == (0, "upgraded")
+    assert upgrade() == (0, "already up to date")
+    shutil.copy(bundles / "10.tar.zst", watcher.spool)
+    assert upgrade() == (0, "already up to date")
+    shutil.copy(bundles / "stranger.tar.zst", watcher.spool)
+    assert upgrade() == (11, "not upgraded")
+    assert upgrade("--force") == (2, "usage.arguments")
+
+
 # --- what is not whole ----------------------------------------------------------------------------
 
 
