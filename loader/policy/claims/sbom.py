@@ -167,7 +167,7 @@ def _too_few(claim: SbomClaim, sbom: Sbom) -> Problem | None:
         message="the SBOM lists too few components",
         expected=f"at least {claim.components_min}",
         found=str(sbom.component_count),
-        hint="`min-components = 0` takes a list that is empty",
+        hint="make the SBOM again with a scanner that sees the image's files, and attest that",
     )
 
 

@@ -249,7 +249,7 @@ def _empty(claim: VulnerabilitiesClaim, scan: Scan) -> Problem | None:
         return Problem(
             code=EmptyScanError.code,
             message="the attestation is signed, but empty: it holds no result of any scan",
-            expected="a result, or `require-results = false`",
+            expected="what a scanner found",
             found="scanner.result = null",
             hint="cosign drops what it does not know: attest the JSON of Trivy or Grype, not SARIF",
         )

@@ -20,6 +20,10 @@ IMAGES = {
     "cosign-keyless.toml": "registry.acme.example/acme/app:1.0.0",
     "docker-content-trust.toml": "docker.io/acme/nut:latest",
     "dangerzone.toml": "ghcr.io/freedomofpress/dangerzone/v1:latest",
+    "dangerzone-signature.toml": "ghcr.io/freedomofpress/dangerzone/v1:latest",
+    "complytime.toml": "ghcr.io/complytime/compass:1.0.0",
+    "oci-prometheus-sd-proxy.toml": "ghcr.io/amaanx86/oci-prometheus-sd-proxy:1.5.0",
+    "github-attestations.toml": "ghcr.io/acme/app:1.0.0",
 }
 
 
