@@ -104,7 +104,8 @@ def _exceptional(attempt: Attempt) -> Iterator[str]:
         yield f"EXCEPTION {exception}"
     if attempt.reason is not None:
         yield f"reason: {attempt.reason}"
-    yield from attempt.notes
+    if attempt.verb != "load":
+        yield from attempt.notes
     for warning in attempt.warnings:
         yield f"warning: {warning}"
 
@@ -176,6 +177,8 @@ def _reason(one: Reason) -> Iterator[str]:
         yield f"  anchor     {name} {digest}"
     if attempt.time is not None:
         yield f"  time       {format_instant(attempt.time)}, the newest verified one in the bundle"
+    for note in attempt.notes:
+        yield f"  reckoned   {note}"
     for what, value in image.read_back:
         yield f"  read back  {what} = {value}"
     yield f"  loader     {attempt.loader}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from loader.digest import Digest
 from loader.errors import AirlockError
 from loader.limits import DEFAULT_LIMITS, Limits
+from loader.model.fields import format_instant
 from loader.state.record import Attempt, AttemptedClaim, AttemptedImage, Failure, Outcome
 from loader.trust.freshness import Reckoned
 
@@ -127,6 +128,16 @@ class Trace:
         )
         return self._attempt(host, wish, outcome, failure=failure)
 
+    def _reckoned(self, host: Host) -> Iterator[str]:
+        """Yield what time was taken for now, how old that made each anchor, how logs stood."""
+        time = self.time(host)
+        yield f"time {format_instant(time.at)}, {time.words}"
+        for age in self.ages(host, time):
+            if age.holds != "undated":
+                yield f"anchor {age.name}: {age.words}"
+        for log in () if self.admission is None else self.admission.logs:
+            yield f"log {log.origin or log.name}: {log.words}"
+
     def _attempt(
         self, host: Host, wish: Wish, outcome: Outcome, *, failure: Failure | None
     ) -> Attempt:
@@ -160,6 +171,7 @@ class Trace:
             ),
             downgrade=None if admission is None else admission.reason,
             downgrades=() if admission is None else admission.downgrades,
+            notes=tuple(self._reckoned(host)),
             warnings=warnings,
             failure=failure,
         )

@@ -115,7 +115,8 @@ class Attempt:
     reason: str | None = None
     """The operator's reason for anything else that wants one."""
     notes: tuple[str, ...] = ()
-    """What was done, in words, where it is no load."""
+    """What was done, in words; of a load what time was taken for now, how old that made each
+    anchor, and how logs stood."""
     warnings: tuple[str, ...] = ()
     failure: Failure | None = None
 

@@ -99,6 +99,10 @@ def test_a_log_that_grows_is_witnessed(channel: Channel) -> None:
     log = log_of(ran)
     assert (log["holds"], log["remembered_size"]) == ("witnessed", size)
     assert channel.remembered() == {"stable": channel.log.tree.size}
+    notes = channel.host.records()[-1]["notes"]
+    assert any(text.startswith("time ") and "this host's clock" in text for text in notes)
+    assert any("anchor acme: " in text and "days old" in text for text in notes)
+    assert any("witnessed" in text for text in notes)
     words = channel.host.run("verify", channel.folder / "2.tar.zst").out
     assert f"  log        {channel.log.origin}: witnessed, {channel.log.tree.size} leaves" in words
 
