@@ -20,6 +20,7 @@ from loader.verbs import (
     history,
     load,
     load_archive,
+    policy,
     prune,
     state,
     status,
@@ -111,6 +112,7 @@ _VERBS: Final[dict[str, _Verb]] = {
     "why": why,
     "audit": audit,
     "prune": prune,
+    "policy": policy,
     "state": state,
     "doctor": doctor,
 }

@@ -556,6 +556,18 @@ class MissingRecordError(StateError):
     remedy: ClassVar[str] = ""
 
 
+class ProposalError(PolicyError):
+    """Not enough of the pinned policy keys signed a proposed policy."""
+
+    code: ClassVar[str] = "policy.proposal"
+
+
+class NoProposalError(PolicyError):
+    """The bundle proposes no policy."""
+
+    code: ClassVar[str] = "policy.no-proposal"
+
+
 class StateLostError(StateError):
     """Nothing is left that the host's memory could be recovered from."""
 

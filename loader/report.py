@@ -111,7 +111,9 @@ def _judged(judgement: Judgement, outcome: Outcome, *, explain: bool) -> Iterato
         roles = ", ".join(f"{r.name} {r.version}" for r in repository.roles.values())
         yield f"  trust    {name}: renewed by this bundle, TUF {roles}"
     for note in judgement.trust:
-        if note.holds == "differs" or (explain and note.holds != "chains"):
+        if note.kind == "policy":
+            yield "  proposes another policy: airlock-loader policy diff shows what it changes"
+        elif note.holds == "differs" or (explain and note.holds != "chains"):
             yield f"  carried trust material {note.anchor}: {note.holds} (never used by itself)"
 
 

@@ -47,6 +47,8 @@ class PackOrder:
     """Set from SOURCE_DATE_EPOCH or the lock; None: the newest signed time inside."""
     now: datetime
     sign_keys: tuple[Path, ...]
+    proposal: Path | None
+    """Folder of a policy that is proposed to the far side."""
     lock: Path
     locked: Lock | None
     reach: Reach
@@ -98,6 +100,7 @@ class PackOrder:
             created=locked.created if locked is not None else _source_date(environment),
             now=now.replace(microsecond=0),
             sign_keys=tuple(options.sign_key),
+            proposal=options.propose_policy,
             lock=options.lock or options.locked or output.parent / LOCK_NAME,
             locked=locked,
             reach=_reach(options, file, environment),

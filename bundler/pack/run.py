@@ -31,6 +31,7 @@ from bundler.pack.summary import Packed
 from bundler.pack.writer import size_max, write_archive
 from bundler.preflight import FarSide
 from bundler.progress import Collecting, Meter
+from bundler.proposal import packed
 from bundler.registry.retry import patient
 from bundler.rekor.client import RekorClient
 from bundler.rekor.prove import Proven, prove
@@ -68,7 +69,8 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
         proven = _proven(order, found, store, known, cancelled)
         images = proven.images
         captured = _content_trust(order, images, store, far_side, cancelled)
-        trust = (*far_side.carried(store), *tuf, *captured.entries)
+        proposed = packed(order.proposal, store)
+        trust = (*far_side.carried(store), *tuf, *captured.entries, *proposed)
         statement = _statement(order, images, trust, store)
         signatures = _signatures(statement, signers)
         judgement = far_side.judge(statement, signatures, store, now=order.now)

@@ -77,6 +77,12 @@ def declare(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="sign the statement with this PEM key, or one of cosign's (again for more)",
     )
+    sealed.add_argument(
+        "--propose-policy",
+        type=Path,
+        metavar="DIR",
+        help="carry a policy that `airlock policy propose` wrote there",
+    )
     sealed.add_argument("--plain", action="store_true", help="do not compress: NAME.tar")
     lock = sealed.add_mutually_exclusive_group()
     lock.add_argument(

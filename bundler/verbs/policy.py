@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from bundler.verbs import policy_import, policy_init, policy_schema, policy_test
+from bundler.verbs import policy_import, policy_init, policy_propose, policy_schema, policy_test
 from bundler.verbs.call import Parser
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _VERBS: Final[Mapping[str, _Verb]] = {
     "init": policy_init,
     "test": policy_test,
     "import": policy_import,
+    "propose": policy_propose,
     "schema": policy_schema,
 }
 

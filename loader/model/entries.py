@@ -30,8 +30,9 @@ Store = Literal[
 
 A `supplement` was in no registry: a proof that the packer asked a log for (model/supplement.py).
 """
-TrustKind = Literal["trusted-root", "key", "tuf", "notary", "log"]
-"""What travels: files of anchors, a repository, or how logs grew (model/growth.py)."""
+TrustKind = Literal["trusted-root", "key", "tuf", "notary", "log", "policy"]
+"""What travels: files of anchors, a repository, how logs grew (model/growth.py), or a proposal for
+another policy (model/proposal.py): the proposal, the policy, and signatures over the proposal."""
 
 _STORES: Final = frozenset(get_args(Store))
 _TRUST_KINDS: Final = frozenset(get_args(TrustKind))
