@@ -77,6 +77,8 @@ class Wanted:
     parallel_count: int = PARALLEL_COUNT
     signatures: SignatureFolders = NO_SIGNATURES
     """Signatures in folders, beside those that registries and layouts have."""
+    layers: bool = True
+    """Whether their layers will be asked for: what is expected, a person is shown."""
     limits: Limits = DEFAULT_LIMITS
 
 
@@ -200,7 +202,8 @@ class _Run:
             CollectedImage(entry=entry, graph=graph, notes=(*image.notes, *found.notes))
             for entry, graph, image, found in zip(entries, graphs, images, evidence, strict=True)
         )
-        self._progress.expect(sum(layer.size for _, layer in found_in.values()))
+        if self._wanted.layers:
+            self._progress.expect(sum(layer.size for _, layer in found_in.values()))
         return Gathered(images=collected, layers=self._arriving(pool, graphs, found_in))
 
     def _arriving(

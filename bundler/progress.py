@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
+_CALM_SECONDS: Final = 5.0
+"""Seconds that a phase must have taken to be worth a line where little is expected."""
 _QUIET_SECONDS: Final = 30.0
 """Seconds between two lines where nobody watches a bar."""
 
@@ -93,16 +95,32 @@ class Collecting:
             return self._phase
 
 
+def calm_meter(stream: TextIO, *, bars: bool | None = None) -> Meter:
+    """Return a meter for what mostly takes a moment: it leaves nothing behind.
+
+    Bars go away when they are done; elsewhere a phase is only spoken of after some seconds.
+    """
+    if bars if bars is not None else stream.isatty():
+        return _Bars(stream, calm=True)
+    return _Lines(stream, calm=True)
+
+
 class _Lines:
     """One line when a phase ends, and one every half minute while it goes on."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, calm: bool = False) -> None:
         self._stream = stream
+        self._calm = calm
 
     def phase(self, label: str) -> Phase:
-        return _LinePhase(self, label)
+        return _LinePhase(self, label, seconds_min=_CALM_SECONDS if self._calm else 0.0)
 
     def say(self, line: str) -> None:
+        if not self._calm:
+            self.tell(line)
+
+    def tell(self, line: str) -> None:
+        """Print one line, whatever was asked for."""
         print(line, file=self._stream, flush=True)
 
     def __enter__(self) -> Self:
@@ -113,8 +131,9 @@ class _Lines:
 
 
 class _LinePhase:
-    def __init__(self, lines: _Lines, label: str) -> None:
+    def __init__(self, lines: _Lines, label: str, *, seconds_min: float) -> None:
         self._lines = lines
+        self._seconds_min = seconds_min
         self._label = label
         self._lock = threading.Lock()
         self._expected = 0
@@ -133,18 +152,20 @@ class _LinePhase:
                 return
             self._said = now
             line = f"{self._label}: {in_words(self._done)} of {in_words(self._expected)}"
-        self._lines.say(line)
+        self._lines.tell(line)
 
     def end(self) -> None:
         seconds = max(time.monotonic() - self._began, 1e-6)
+        if seconds < self._seconds_min:
+            return
         rate = in_words(int(self._done / seconds))
-        self._lines.say(f"{self._label}: {in_words(self._done)} in {seconds:.1f} s ({rate}/s)")
+        self._lines.tell(f"{self._label}: {in_words(self._done)} in {seconds:.1f} s ({rate}/s)")
 
 
 class _Bars:
     """Bars by `rich`, imported only where somebody watches."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, calm: bool = False) -> None:
         from rich.console import Console  # noqa: PLC0415
         from rich.progress import (  # noqa: PLC0415
             BarColumn,
@@ -162,12 +183,16 @@ class _Bars:
             TransferSpeedColumn(),
             TimeRemainingColumn(),
             console=Console(file=stream, highlight=False, markup=False),
+            transient=calm,
         )
+        self._calm = calm
 
     def phase(self, label: str) -> Phase:
         return _BarPhase(self._progress, self._progress.add_task(label, total=None))
 
     def say(self, line: str) -> None:
+        if self._calm:
+            return
         self._progress.console.print(line, highlight=False, markup=False)
 
     def __enter__(self) -> Self:

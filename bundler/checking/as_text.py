@@ -60,9 +60,10 @@ def _problems(judgement: Judgement | None) -> Iterator[Problem]:
 def _image(image: ImageJudgement, verdict: Verdict, *, explain: bool) -> Iterator[str]:
     entry = image.entry
     platforms = ", ".join(str(kept.platform) for kept in image.graph.kept if kept.platform)
-    yield f"{verdict.subject.name_of(entry)}  {entry.image.digest}" + (
-        f"  {platforms}" if platforms else ""
-    )
+    yield verdict.subject.name_of(entry)
+    yield f"  digest   {entry.image.digest}"
+    if platforms:
+        yield f"  holds    {platforms}"
     if verdict.subject.kind == "bundle":
         if image.name.problem is None:
             yield f"  ok       name: {image.name.how}, {image.name.by}"
@@ -71,8 +72,10 @@ def _image(image: ImageJudgement, verdict: Verdict, *, explain: bool) -> Iterato
     for claim in image.claims:
         yield from _claim(claim)
     refused = any(claim.problem is not None for claim in image.claims)
+    of_kind = [one for one in image.considered if any(w.stage != "absent" for w in one.weighed)]
     for one in image.considered:
-        if explain or (refused and not one.counts):
+        # Where there is evidence of the kind that is asked for, the rest explains nothing.
+        if explain or (refused and not one.counts and (not of_kind or one in of_kind)):
             yield from _considered(one, image)
     if not image.considered and refused:
         yield "    seen     no evidence at all, in any of the places where it is kept"

@@ -128,18 +128,6 @@ def _bundle(text: str, path: Path) -> Iterator[Subject]:
         )
 
 
-class _Renamed(Collecting):
-    """Progress that calls a nameless image what the user called it."""
-
-    def __init__(self, meter: Meter, text: str) -> None:
-        super().__init__(meter)
-        self._text = text
-
-    def say(self, text: str) -> None:
-        """One line about what happens now."""
-        super().say(named(text, self._text))
-
-
 def named(text: str, name: str) -> str:
     """Return words about an image that has no name, with what the user called it."""
     return text.replace(_NAMELESS, name)
@@ -157,8 +145,8 @@ def _image(
 ) -> Iterator[Subject]:
     cancelled = threading.Event()
     store = ContentStore(reach.cache, cancelled=cancelled)
-    progress = _Renamed(meter, text)
-    wanted = Wanted(sources=(source,), platforms=platforms, parallel_count=reach.jobs)
+    progress = Collecting(meter)
+    wanted = Wanted(sources=(source,), platforms=platforms, parallel_count=reach.jobs, layers=False)
     with (
         reach.registries(cancelled) as registries,
         gathered(wanted, registries, store, progress, cancelled=cancelled) as found,

@@ -62,7 +62,7 @@ def run(call: Call) -> int:
     from bundler.checking import as_text, provenance  # noqa: PLC0415  (what only a run needs)
     from bundler.checking.subject import opened  # noqa: PLC0415
     from bundler.checking.verdict import judged  # noqa: PLC0415
-    from bundler.progress import meter  # noqa: PLC0415
+    from bundler.progress import calm_meter  # noqa: PLC0415
     from bundler.reach import Reach  # noqa: PLC0415
 
     options, now = call.arguments, call.clock()
@@ -70,7 +70,7 @@ def run(call: Call) -> int:
     far_side = _far_side(options, asked)
     bars = False if options.no_progress or options.json else None
     with (
-        meter(sys.stderr, bars=bars) as shown_by,
+        calm_meter(sys.stderr, bars=bars) as shown_by,
         opened(
             options.subject,
             Reach.make(options, environment=call.environment),

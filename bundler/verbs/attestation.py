@@ -60,7 +60,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def run(call: Call) -> int:
     """Collect, verify if there is somebody to verify by, and print."""
     from bundler.checking.subject import opened  # noqa: PLC0415  (what only a run needs)
-    from bundler.progress import meter  # noqa: PLC0415
+    from bundler.progress import calm_meter  # noqa: PLC0415
     from bundler.reach import Reach  # noqa: PLC0415
 
     options, now = call.arguments, call.clock()
@@ -72,7 +72,7 @@ def run(call: Call) -> int:
                 options.subject,
                 Reach.make(options, environment=call.environment),
                 now=now,
-                meter=stack.enter_context(meter(sys.stderr, bars=bars)),
+                meter=stack.enter_context(calm_meter(sys.stderr, bars=bars)),
                 names_matter=options.policy is not None,
             )
         )

@@ -35,7 +35,10 @@ class Parser(argparse.ArgumentParser):
         Raises:
             SystemExit: always, with the status of a usage error.
         """
-        self.print_usage(sys.stderr)
+        if message.endswith("COMMAND"):  # somebody looks around
+            self.print_help(sys.stderr)
+        else:
+            self.print_usage(sys.stderr)
         print(f"airlock: error[usage.arguments]: {message}", file=sys.stderr)
         raise SystemExit(2)
 

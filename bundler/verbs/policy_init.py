@@ -50,7 +50,7 @@ def run(call: Call) -> int:
     """Collect, find out who made what, and write the proposal."""
     from bundler.checking.subject import opened  # noqa: PLC0415  (what only a run needs)
     from bundler.policies.propose import Known, propose  # noqa: PLC0415
-    from bundler.progress import meter  # noqa: PLC0415
+    from bundler.progress import calm_meter  # noqa: PLC0415
     from bundler.reach import Reach  # noqa: PLC0415
 
     options, now = call.arguments, call.clock()
@@ -64,7 +64,7 @@ def run(call: Call) -> int:
         folder=folder,
     )
     with (
-        meter(sys.stderr, bars=False if options.no_progress else None) as shown_by,
+        calm_meter(sys.stderr, bars=False if options.no_progress else None) as shown_by,
         opened(
             options.image,
             Reach.make(options, environment=call.environment),

@@ -49,7 +49,7 @@ def run(call: Call) -> int:
     from bundler.checking.subject import opened  # noqa: PLC0415
     from bundler.checking.verdict import judged  # noqa: PLC0415
     from bundler.preflight import FarSide  # noqa: PLC0415
-    from bundler.progress import meter  # noqa: PLC0415
+    from bundler.progress import calm_meter  # noqa: PLC0415
     from bundler.reach import Reach  # noqa: PLC0415
     from loader.policy.variables import read_variables  # noqa: PLC0415
 
@@ -57,7 +57,7 @@ def run(call: Call) -> int:
     far_side = FarSide.open(options.policy, read_variables(options.var))
     bars = False if options.no_progress or options.json else None
     with (
-        meter(sys.stderr, bars=bars) as shown_by,
+        calm_meter(sys.stderr, bars=bars) as shown_by,
         opened(
             options.subject,
             Reach.make(options, environment=call.environment),

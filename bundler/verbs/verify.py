@@ -70,7 +70,7 @@ def run(call: Call) -> int:
     from bundler.checking import as_text, flags, provenance  # noqa: PLC0415  (only a run needs it)
     from bundler.checking.subject import opened  # noqa: PLC0415
     from bundler.checking.verdict import judged  # noqa: PLC0415
-    from bundler.progress import meter  # noqa: PLC0415
+    from bundler.progress import calm_meter  # noqa: PLC0415
     from bundler.reach import Reach  # noqa: PLC0415
 
     options, now = call.arguments, call.clock()
@@ -78,7 +78,7 @@ def run(call: Call) -> int:
     far_side, of_slsa = _far_side(options)
     bars = False if options.no_progress or as_json else None
     with (
-        meter(sys.stderr, bars=bars) as shown_by,
+        calm_meter(sys.stderr, bars=bars) as shown_by,
         opened(
             options.subject,
             Reach.make(options, environment=call.environment),

@@ -241,7 +241,8 @@ class Considered:
         """The reason that it counts for nothing, the one of the furthest check it came to."""
         if self.counts:
             return None
-        reasons = [one for one in self.weighed if one.problem is not None]
+        # What a requirement on another kind of evidence makes of it is no reason.
+        reasons = [w for w in self.weighed if w.problem is not None and w.stage != "absent"]
         if not reasons:
             return self.problem
         return max(reasons, key=lambda one: STAGES.index(one.stage)).problem

@@ -250,7 +250,8 @@ def test_a_layout_needs_no_name_where_none_is_judged(at: Desk) -> None:
     layout = at.store.write_layout(at.folder / "layout")
     ran = at.verify(f"oci:{layout}:1.0.0", *WHO)
     assert ran.status == 0, ran.err
-    assert f"oci:{layout}:1.0.0  {at.image.digest}" in ran.out
+    assert ran.out.startswith(f"oci:{layout}:1.0.0\n  digest   {at.image.digest}\n")
+    assert ran.err == ""
 
 
 def test_a_file_that_is_not_there(at: Desk) -> None:
@@ -267,6 +268,22 @@ def test_every_reason_of_a_refusal_is_listed_and_why_evidence_does_not_count(at:
     assert ran.status == 11
     assert ran.out.count("does not count") == 2
     assert "REFUSED (signature.unverified, exit status 11)" in ran.out
+
+
+def test_evidence_of_another_kind_explains_no_refusal(at: Desk) -> None:
+    sign_by_key(at, log="none")
+    said = statements.statement(at.image.digest, statements.SPDX, {"spdxVersion": "SPDX-2.3"})
+    release = at.world.managed("release")
+    attach.attach_bundle(at.image, at.world.sign_statement(said, release, log="none").bundle())
+    key = ("--key", str(at.folder / "release.pub"))
+    ran = at.verify(at.tagged, *key)
+    assert ran.status == 14
+    assert "signature (simple signing)" in ran.out
+    assert "spdx.dev" not in ran.out
+    line = next(
+        one for one in at.verify(at.tagged, *key, "--explain").out.splitlines() if "spdx" in one
+    )
+    assert line.endswith("does not count: no requirement asks for evidence of this kind")
 
 
 def test_json_is_one_line_of_plain_ascii(at: Desk) -> None:
