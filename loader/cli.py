@@ -24,6 +24,7 @@ from loader.verbs import (
     prune,
     state,
     status,
+    trust,
     upgrade,
     verify,
     verify_blob,
@@ -114,6 +115,7 @@ _VERBS: Final[dict[str, _Verb]] = {
     "prune": prune,
     "policy": policy,
     "state": state,
+    "trust": trust,
     "doctor": doctor,
 }
 

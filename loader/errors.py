@@ -320,6 +320,12 @@ class TrustIncompleteError(TrustRootError):
     code: ClassVar[str] = "trustroot.incomplete"
 
 
+class TrustUnconfirmedError(TrustRootError):
+    """A newer root chains, and the policy wants an operator to look at the change first."""
+
+    code: ClassVar[str] = "trustroot.unconfirmed"
+
+
 class TrustDigestError(TrustRootError):
     """Trust material is not the file that signed metadata describes."""
 

@@ -202,7 +202,8 @@ def judge(
         PolicyError: a requirement is not met; `judgement` is what a report shows.
     """
     blobs = BoundedBlobs(blobs, statement, limits=limits)
-    renewal = renew(trust, statement.trust, blobs, memory, limits=limits)
+    confirm = {rule.name for rule in policy.anchor_rules if rule.root_change == "confirm"}
+    renewal = renew(trust, statement.trust, blobs, memory, confirm=confirm, limits=limits)
     trust = renewal.trust
     if renewal.renewed:
         claims = judge_signatures(

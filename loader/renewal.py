@@ -19,6 +19,7 @@ from loader.errors import (
     TrustIncompleteError,
     TrustRootFormatError,
     TrustRootMismatchError,
+    TrustUnconfirmedError,
     shown,
 )
 from loader.limits import DEFAULT_LIMITS, Limits
@@ -100,6 +101,7 @@ def renew(
     blobs: BlobSource,
     memory: TrustMemory,
     *,
+    confirm: Collection[str] = (),
     limits: Limits = DEFAULT_LIMITS,
 ) -> Renewal:
     """Replay every carried repository that an anchor has a root for.
@@ -109,10 +111,12 @@ def renew(
         entries: the bundle's trust material; of other anchors and kinds, nothing is looked at.
         blobs: its files.
         memory: what this host has seen; nothing goes back behind it.
+        confirm: anchors whose newer roots wait for an operator.
         limits: sizes and counts.
 
     Raises:
         TrustRootError: a link does not hold, is missing, or is older than what was seen.
+        TrustUnconfirmedError: all of it holds, and a newer root has to be confirmed first.
         LimitError: something is too large, or too much of it.
     """
     carried: dict[str, TrustEntry] = {}
@@ -129,11 +133,29 @@ def renew(
     run = _Run(trust=trust, carried=carried, blobs=blobs, memory=memory, limits=limits)
     for name in wanted:
         run.renew(name)
+        if name in confirm:
+            _expect_confirmed(name, run.repositories[name], trust, memory)
     return Renewal(
         trust=TrustStore(anchors=tuple(run.anchors.values())),
         repositories=run.repositories,
         learned=Learned(seen=run.seen, files=run.files),
     )
+
+
+def _expect_confirmed(
+    name: str, repository: Replayed, trust: TrustStore, memory: TrustMemory
+) -> None:
+    seen = memory.roots("tuf", name)
+    pinned = [a.tuf.version() for a in trust.anchors if a.name == name and a.tuf is not None]
+    known = max([*pinned, *(() if seen is None else (seen.newest,))])
+    if repository.root_version > known:
+        raise TrustUnconfirmedError(
+            "a newer root that nobody on this host has confirmed",
+            where=name,
+            expected=f"root {known}",
+            found=f"root {repository.root_version}",
+            hint="`airlock-loader trust import` shows the change, and takes it once confirmed",
+        )
 
 
 class _Run:

@@ -48,6 +48,11 @@ ANCHOR_KEYS: Final = (
         words="how old it may become, or how long past its expiry it is taken: 12h, 30d, 4w, 1y",
     ),
     Key(
+        name="root-change",
+        form=Text(words=("take", "confirm")),
+        words="whether a bundle may bring a newer TUF root, or only `trust import` takes one",
+    ),
+    Key(
         name="witness",
         form=Text(words=("warn", "require")),
         words="whether its logs must be shown to continue what they showed this host before",
@@ -55,7 +60,8 @@ ANCHOR_KEYS: Final = (
 )
 """The keys of an `[anchor.NAME]` table."""
 _KINDS: Final[tuple[AnchorKind, ...]] = ("trusted-root", "key", "notary-root")
-_RULES: Final = ("max-staleness", "witness")
+_RULES: Final = ("max-staleness", "witness", "root-change")
+_ROOT_CHANGES: Final[dict[str, Literal["take", "confirm"]]] = {"take": "take", "confirm": "confirm"}
 _WITNESSES: Final[dict[str, Literal["warn", "require"]]] = {"warn": "warn", "require": "require"}
 
 
@@ -186,6 +192,9 @@ def read_anchor_rules(table: Table) -> tuple[AnchorRule, ...]:
             AnchorRule(
                 name=name,
                 max_staleness=item.duration("max-staleness") if item.has("max-staleness") else None,
+                root_change=item.word("root-change", _ROOT_CHANGES)
+                if item.has("root-change")
+                else "take",
                 witness=item.word("witness", _WITNESSES) if item.has("witness") else "warn",
             )
         )
@@ -202,7 +211,7 @@ def expect_aged(kind: AnchorKind, *, where: str) -> None:
         raise PolicyFileError(
             "a key has neither an age nor logs",
             where=where,
-            expected="`max-staleness` and `witness` at a trusted root",
+            expected="`max-staleness`, `witness` and `root-change` at a trusted root",
         )
 
 

@@ -35,6 +35,8 @@ class AnchorRule:
 
     name: str
     max_staleness: timedelta | None = None
+    root_change: Literal["take", "confirm"] = "take"
+    """Whether a newer TUF root is taken with the bundle that brings it, or only by an import."""
     witness: Literal["warn", "require"] = "warn"
     """Whether its logs must be shown to continue what they showed this host before."""
 

@@ -15,7 +15,20 @@ from tests.presence import ROOT, SHARED
 ROWS: dict[str, dict[str, Any]] = tomllib.loads(
     (ROOT / "tests/rows.toml").read_text(encoding="utf-8")
 )
-ASKED = ("DZ-3", "OP-5", "X-1", "X-2", "X-3", "X-5", "X-7", "X-12")
+ASKED = (
+    "OP-7",
+    "OP-8",
+    "OP-10",
+    "OP-11",
+    "DZ-3",
+    "OP-5",
+    "X-1",
+    "X-2",
+    "X-3",
+    "X-5",
+    "X-7",
+    "X-12",
+)
 
 
 @cache

@@ -225,10 +225,16 @@ class Publisher:
         days: int = 0,
         extra: Sequence[Layer] = (),
         multi: bool = False,
+        repository: Mapping[str, bytes] | None = None,
         **options: Any,  # noqa: ANN401
     ) -> BundleStatement:
-        """Write the usual bundle: one image, signed, in a sealed archive."""
+        """Write the usual bundle: one image, signed, in a sealed archive.
+
+        ``repository`` are the files of a TUF repository, for the anchor `acme`.
+        """
         store = ContentStore()
+        if repository is not None:
+            options["trust"] = [_carried(store, repository)]
         image = (
             hello_index(store, version=version)
             if multi
@@ -237,6 +243,18 @@ class Publisher:
         signed = options.pop("signed", True)
         entry = self.entry(image, tag=tag, days=days, signed=signed)
         return self.pack(path, store, [entry], sequence=sequence, **options)
+
+
+def _carried(store: ContentStore, files: Mapping[str, bytes]) -> TrustEntry:
+    for raw in files.values():
+        store.add(raw, "application/json")
+    return TrustEntry(
+        anchor="acme",
+        kind="tuf",
+        blobs=tuple(Descriptor.make("application/json", raw) for raw in files.values()),
+        repository="acme",
+        names=tuple(files),
+    )
 
 
 def _platforms(image: Image) -> Iterator[PlatformManifest]:
@@ -335,7 +353,15 @@ class FarSide:
             with contextlib.closing(sqlite3.connect(Path(folder, "ledger.sqlite"))) as db:
                 return {
                     table: db.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-                    for table in ("channels", "names", "loaded", "logs", "times", "intents")
+                    for table in (
+                        "channels",
+                        "names",
+                        "loaded",
+                        "logs",
+                        "times",
+                        "intents",
+                        "trust",
+                    )
                 }
 
     def records(self) -> list[dict[str, Any]]:

@@ -1,0 +1,384 @@
+"""What this host trusts: shown, pinned, and taken from a bundle or a folder by an operator.
+
+    show     the anchors of the policy, what was remembered since, who may sign, how old
+    import   trust material alone, judged as a load judges it, and remembered: one record
+    add      a file pinned under a name, in the host's own anchors folder
+
+An import loads nothing and judges no image. It is the way in for a root that policy wants confirmed
+(`root-change = "confirm"`), and for a host that needs new trust before the bundle that is signed by
+it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from loader.archive.metadata import MetadataStore
+from loader.archive.reader import ArchiveReader
+from loader.digest import Digest
+from loader.errors import (
+    AirlockError,
+    AnchorFileError,
+    InputError,
+    RefusedError,
+    TrustIncompleteError,
+    TrustRootMismatchError,
+    UsageError,
+    shown,
+)
+from loader.limits import DEFAULT_LIMITS
+from loader.model.bundle import BundleStatement, TrustEntry
+from loader.model.descriptor import Descriptor
+from loader.places import local_error, read_small_file
+from loader.renewal import Renewal, remembered, renew
+from loader.source import BundleFile
+from loader.state.ledger import Ledger, look
+from loader.state.lock import StateFolder
+from loader.state.record import Attempt, Failure, Outcome
+from loader.trust.anchors import KEY_ENDINGS, is_file, label_of
+from loader.trust.freshness import Reckoned
+from loader.trust.keys import PublicKey
+from loader.trust.memory import HeadSeen, TrustMemory
+from loader.trust.trusted_root import TrustedRoot
+from loader.trust.tuf_pin import TufPin
+from loader.trust.tuf_replay import NEWEST_ROOT
+from loader.trust.tuf_words import DelegatorWords, changes
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from loader.run import Host
+    from loader.trust.store import Anchor
+
+SCRATCH: Final = Path("/var/tmp")  # noqa: S108 - for a nameless file that nobody else can open
+FOLDER_COUNT_MAX: Final = 4096
+"""Files of a folder that is imported; a bundle carries 1,024 of one repository."""
+
+
+# --- import ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What an import brought, or would bring."""
+
+    anchor: str
+    before: int
+    """Version of the root before; of the pin, where nothing was remembered."""
+    after: int
+    lines: tuple[str, ...]
+    """The change of the root in words."""
+    roles: tuple[str, ...]
+
+
+def import_trust(
+    source: Path, host: Host, *, anchor: str | None, confirm: Callable[[tuple[Taken, ...]], None]
+) -> tuple[tuple[Taken, ...], tuple[str, ...]]:
+    """Take the trust material of a bundle, or of a folder, and remember it.
+
+    Args:
+        source: a bundle, or a folder with the files of one repository.
+        host: this host.
+        anchor: whose the folder is.
+        confirm: is shown what would be taken, and raises where the operator does not want it.
+
+    Returns:
+        What was taken, and warnings.
+
+    Raises:
+        RefusedError: it does not chain, does not hold, is older or stale; nothing changed.
+        UsageError: nothing to take, or nobody said whose it is.
+        LocalError: it cannot be read, or the memory cannot be written.
+    """
+    with (
+        StateFolder.lock(host.places, verb="trust-import", at=host.now) as folder,
+        Ledger.open(folder, at=host.now, loader=host.version, signer=host.signer) as ledger,
+    ):
+        try:
+            renewal = _renewal(source, host, ledger.trust, anchor=anchor)
+            _expect_fresh(renewal, host, ledger.floors.time)
+            taken = tuple(_taken(renewal, host, ledger.trust))
+            confirm(taken)
+        except BaseException as e:
+            outcome: Outcome = "refused" if isinstance(e, RefusedError) else "failed"
+            ledger.append(_attempt(source, host, outcome, e))
+            raise
+        floors = ledger.floors.raised(
+            time=renewal.signed_at, channel=None, names={}, logs={}, trust=renewal.learned.seen
+        )
+        warnings = ledger.append(
+            _attempt(source, host, "done", None),
+            floors=floors,
+            trust_files=renewal.learned.files,
+        )
+    return taken, warnings
+
+
+def _attempt(source: Path, host: Host, outcome: Outcome, error: BaseException | None) -> Attempt:
+    failure = None
+    if isinstance(error, AirlockError):
+        failure = Failure(code=error.code, message=error.message, where=error.where)
+    elif error is not None:
+        failure = Failure(code="internal.bug", message=type(error).__name__)
+    return Attempt(
+        verb="trust-import",
+        outcome=outcome,
+        at=host.now,
+        loader=host.version,
+        archive=shown(str(source))[1:-1],
+        policy=host.policy.digest,
+        anchors=tuple((anchor.name, anchor.file_digest) for anchor in host.trust.anchors),
+        failure=failure,
+    )
+
+
+def _renewal(source: Path, host: Host, memory: TrustMemory, *, anchor: str | None) -> Renewal:
+    trust = remembered(host.trust, memory)
+    if source.is_dir():
+        if anchor is None:
+            raise UsageError(
+                "a folder does not say whose it is", expected="--anchor NAME", where=shown(source)
+            )
+        folder = _Folder(source)
+        entries: tuple[TrustEntry, ...] = (folder.entry(anchor),)
+        found = renew(trust, entries, folder, memory, limits=host.limits)
+    else:
+        with (
+            BundleFile.open(source) as file,
+            MetadataStore(SCRATCH, limits=host.limits) as blobs,
+        ):
+            reader = ArchiveReader(file, limits=host.limits)
+            sealed = reader.read_statement()
+            statement = BundleStatement.parse(sealed.raw, limits=host.limits)
+            reader.read_metadata(statement, blobs)
+            entries = tuple(
+                entry
+                for entry in statement.trust
+                if anchor is None or entry.anchor == label_of(anchor)
+            )
+            found = renew(trust, entries, blobs, memory, limits=host.limits)
+    if not found.renewed:
+        raise TrustIncompleteError(
+            "nothing that any anchor of the policy could take",
+            where=shown(source)[1:-1],
+            expected="a TUF repository of " + (anchor or "an anchor with a TUF root"),
+            found=", ".join(f"{entry.kind} {entry.anchor}" for entry in entries) or "none",
+        )
+    return found.settled()
+
+
+def _expect_fresh(renewal: Renewal, host: Host, floor: datetime | None) -> None:
+    """Refuse what would make an anchor stale at once: what is there now may be better.
+
+    Raises:
+        TrustRootStaleError, TrustRootExpiredError: policy does not take it any more.
+    """
+    time = Reckoned(clock=host.now, floor=floor, evidence=renewal.signed_at)
+    for age in renewal.trust.ages(host.policy.anchor_rules, time):
+        if age.name in renewal.repositories and age.problem is not None:
+            raise age.problem
+
+
+def _taken(renewal: Renewal, host: Host, memory: TrustMemory) -> Iterator[Taken]:
+    for name, repository in renewal.repositories.items():
+        pin = next(a.tuf for a in host.trust.anchors if a.name == name and a.tuf is not None)
+        old = _root_of(pin, memory, name)
+        before = DelegatorWords.parse(old, name=name)
+        after = DelegatorWords.parse(repository.root, name=name)
+        yield Taken(
+            anchor=name,
+            before=before.version,
+            after=after.version,
+            lines=changes(before, after),
+            roles=tuple(
+                f"{role.name} {role.version}, until {role.expires:%Y-%m-%d}"
+                for role in repository.roles.values()
+            ),
+        )
+
+
+def _root_of(pin: TufPin, memory: TrustMemory, name: str) -> bytes:
+    """Return the newest root that this host has."""
+    seen = memory.roots("tuf", name)
+    digest = None if seen is None else seen.files.get(NEWEST_ROOT)
+    kept = None if digest is None else memory.files.get(digest)
+    newer = seen is not None and kept is not None and seen.newest >= pin.version()
+    return kept if newer and kept is not None else pin.root
+
+
+class _Folder:
+    """A folder that `airlock trust fetch --tuf` wrote, as a bundle's blobs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._by_digest: dict[Digest, Path] = {}
+
+    def entry(self, anchor: str) -> TrustEntry:
+        """Return what a statement would say of it."""
+        found: dict[str, Descriptor] = {}
+        try:
+            for position, path in enumerate(sorted(self._folder.rglob("*"))):
+                if position >= FOLDER_COUNT_MAX:
+                    raise InputError("too many files in the folder", where=shown(self._folder))
+                if path.is_symlink() or not path.is_file():
+                    continue
+                name = path.relative_to(self._folder).as_posix()
+                if not name.endswith(".json") and not name.startswith("targets/"):
+                    continue
+                raw = read_small_file(
+                    path, size_max=DEFAULT_LIMITS.tuf_target_size_max, what="trust material"
+                )
+                found[name] = Descriptor.make("application/octet-stream", raw)
+                self._by_digest[found[name].digest] = path
+        except OSError as e:
+            raise local_error(e, what="the folder cannot be read", where=shown(self._folder)) from e
+        label = label_of(anchor)
+        return TrustEntry(
+            anchor=label,
+            kind="tuf",
+            blobs=tuple(found.values()),
+            repository=label,
+            names=tuple(found),
+        )
+
+    def read(self, descriptor: Descriptor, *, where: str, size_max: int) -> bytes:
+        """Return a file, if it is still what it was."""
+        del where
+        raw = read_small_file(
+            self._by_digest[descriptor.digest], size_max=size_max, what="trust material"
+        )
+        return descriptor.check(raw, what="a file of trust material")
+
+
+# --- show -----------------------------------------------------------------------------------------
+
+
+def show(host: Host, *, names: Collection[str] = ()) -> Iterator[str]:
+    """Yield what is pinned, what was remembered since, how old it is, and who may sign.
+
+    Raises:
+        UsageError: an anchor that the policy does not refer to.
+        TrustRootError, StateError: pin and memory do not fit, or either cannot be understood.
+    """
+    seen = look(host.places)
+    trust = remembered(host.trust, seen.trust)
+    unknown = sorted(set(names) - {anchor.name for anchor in trust.anchors})
+    if unknown:
+        raise UsageError("the policy refers to no such anchor", found=shown(unknown[0]))
+    time = Reckoned(clock=host.now, floor=seen.floors.time)
+    ages = trust.ages(host.policy.anchor_rules, time)
+    shown_already: set[str] = set()
+    for anchor, age in zip(trust.anchors, ages, strict=True):
+        if names and anchor.name not in names:
+            continue
+        yield f"{anchor.name}: {anchor.kind}, {anchor.origin}"
+        yield f"  sha256 {anchor.fingerprint}"
+        yield f"  {age.words}" + (f"; {age.holds}" if age.holds != "undated" else "")
+        if anchor.tuf is not None and anchor.name not in shown_already:
+            shown_already.add(anchor.name)
+            yield from _show_tuf(anchor, anchor.tuf, seen.trust)
+    if not names:
+        for (kind, name), head in sorted(seen.trust.seen.items(), key=lambda item: item[0]):
+            if isinstance(head, HeadSeen):
+                yield f"log {name}: {head.size} entries seen"
+            elif kind == "notary":
+                yield f"notary {name}: root {head.newest} seen"
+    if seen.note:
+        yield f"note: {seen.note}"
+
+
+def _show_tuf(anchor: Anchor, pin: TufPin, memory: TrustMemory) -> Iterator[str]:
+    seen = memory.roots("tuf", anchor.name)
+    yield f"  pinned: TUF root {pin.version()}, sha256 {pin.digest.hex}, {pin.origin}"
+    if seen is None:
+        yield "  remembered: nothing; no bundle brought its repository yet"
+    else:
+        yield f"  remembered: roots {min(seen.roots)} to {seen.newest}"
+        for name, role in seen.roles.items():
+            until = "" if role.expires is None else f", until {role.expires:%Y-%m-%d}"
+            yield f"    {name} {role.version}{until}"
+    yield "  who may sign:"
+    words = DelegatorWords.parse(_root_of(pin, memory, anchor.name), name=anchor.name)
+    yield from (f"    {line}" for line in words.lines())
+
+
+# --- add ------------------------------------------------------------------------------------------
+
+
+def pin_file(anchors: Path, name: str, source: Path) -> tuple[Path, str]:
+    """Pin a file under a name, in a folder of its own among the host's anchors.
+
+    Returns:
+        Where it lies now, and its fingerprint, which two people should compare.
+
+    Raises:
+        UsageError: not a name, or not an anchor's file.
+        TrustRootMismatchError: another file is pinned under this name.
+        LocalError: it cannot be read or written.
+    """
+    from loader.policy.reading_anchors import expect_anchor_name  # noqa: PLC0415
+
+    if is_file(name):
+        raise UsageError("not the name of an anchor", found=shown(name))
+    expect_anchor_name(name, where="NAME", endings=())
+    raw = read_small_file(source, size_max=DEFAULT_LIMITS.trusted_root_size_max, what="the file")
+    file, fingerprint = _recognized(raw, source)
+    folder = anchors / name
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    target = folder / file
+    for path in there:
+        same = path.suffix == target.suffix and path.name in {file, target.name}
+        if same and path.read_bytes() != raw:
+            raise TrustRootMismatchError(
+                "another file is pinned under this name",
+                where=str(path),
+                expected=fingerprint,
+                found=str(Digest.of(path.read_bytes())),
+                hint="take it away yourself, or give the new one another name",
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f".{file}.new"
+        with draft.open("wb") as out:
+            out.write(raw)
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(target)
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as e:
+        raise local_error(e, what="the anchor cannot be written", where=str(target)) from e
+    return target, fingerprint
+
+
+def _recognized(raw: bytes, source: Path) -> tuple[str, str]:
+    """Return the name that a file has in an anchor's folder, and its fingerprint."""
+    where = shown(str(source))
+    if source.suffix in KEY_ENDINGS or raw.lstrip().startswith(b"-----BEGIN PUBLIC KEY"):
+        key = PublicKey.parse(raw, name=where)
+        return "key.pub", f"{key.algorithm} {key.fingerprint}"
+    pin = TufPin(root=raw, origin=where)
+    try:
+        version = pin.version()
+    except AirlockError:
+        pass
+    else:
+        return "root.json", f"TUF root {version} sha256 {pin.digest.hex}"
+    try:
+        TrustedRoot.parse(raw, name=where)
+    except AirlockError as e:
+        raise AnchorFileError(
+            "not a file that could be an anchor",
+            where=where,
+            expected="a public key, a trusted_root.json, or a TUF root",
+            found=e.message,
+        ) from e
+    ending = "jsonl" if raw.strip().count(b"\n{") else "json"
+    return f"trusted_root.{ending}", f"trusted root sha256 {Digest.of(raw).hex}"
