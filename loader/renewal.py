@@ -61,7 +61,7 @@ class Renewal:
     def settled(self) -> Renewal:
         """Return the same once everything was looked up: each anchor says when it expires."""
         anchors = tuple(
-            replace(anchor, expires_at=self.repositories[anchor.name].expires_at)
+            replace(anchor, expires_at=self.repositories[anchor.name].expires_at, carried=True)
             if anchor.tuf is not None and anchor.name in self.repositories
             else anchor
             for anchor in self.trust.anchors

@@ -4,11 +4,11 @@
     dated     a `trusted_root.json` says nothing of the kind; but the newest thing in it has a date
     neither   a key has no age
 
-What expires is judged at two times. At the newest verified time of the bundle: expired then, it was
-packed with stale trust, and no limit lets that pass. And at the time that this host takes for now:
-good then and expired since is how things are behind a gap, so it is said, and refused only once it
-is past the anchor's `max-staleness`. Signatures, thresholds and versions are none of this module's
-business: no limit relaxes them.
+What expires is judged at two times. At the newest verified time of the bundle, if it came with the
+bundle: expired then, it was packed with stale trust, and no limit lets that pass. And at the time
+that this host takes for now: good then and expired since is how things are behind a gap, so it is
+said, and refused only once it is past the anchor's `max-staleness`. Signatures, thresholds and
+versions are none of this module's business: no limit relaxes them.
 """
 
 from __future__ import annotations
@@ -89,6 +89,9 @@ class Dates:
     """Newest date in it: it was written at about that time, or later."""
     expires_at: datetime | None = None
     """When the first part of it expires that must be fresh."""
+    carried: bool = True
+    """Whether it came with the bundle. What the host remembers was packed with another one, and
+    grows old like that one."""
     part: str = ""
     """Which part that is, in words, where there are several."""
     taken_for: timedelta | None = None
@@ -157,12 +160,13 @@ def age_of(
     holds: Holds = "undated" if (age, dates.expires_at) == (None, None) else "fresh"
     problem: TrustRootError | None = None
     expires = dates.expires_at
-    if expires is not None and time.evidence is not None and time.evidence > expires:
+    packed = time.evidence if dates.carried else None
+    if expires is not None and packed is not None and packed > expires:
         holds = "expired"
         problem = TrustRootExpiredError(
             f"the anchor {name!r} had expired when this bundle was packed",
             where=where,
-            expected=f"trust material good at {format_instant(time.evidence)}",
+            expected=f"trust material good at {format_instant(packed)}",
             found=f"expired at {format_instant(expires)}"
             + (f": {dates.part}" if dates.part else ""),
             hint="the packing side must fetch fresh trust material first: `airlock trust fetch`",

@@ -69,6 +69,8 @@ class Anchor:
     """As what the policy refers to it; None where it does not matter."""
     expires_at: datetime | None = None
     """When the first role of its TUF repository expires, where metadata of it was verified."""
+    carried: bool = False
+    """Whether that metadata came with the bundle at hand."""
     parts: tuple[Dates, ...] = ()
     """Of what was verified under it: each role of each Notary repository."""
 
@@ -92,9 +94,11 @@ class Anchor:
         """What it says of time. A key says nothing: how long it is good, only its owner knows."""
         match self.value:
             case TrustedRoot() as root:
-                return Dates(dated_at=root.dated_at, expires_at=self.expires_at)
+                return Dates(
+                    dated_at=root.dated_at, expires_at=self.expires_at, carried=self.carried
+                )
             case _:
-                return Dates(expires_at=self.expires_at)
+                return Dates(expires_at=self.expires_at, carried=self.carried)
 
     @property
     def fingerprint(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -115,6 +115,20 @@ def test_a086_expired_before_the_evidence_was_made(role: str, far: Far) -> None:
     clock = datetime(2020, 1, 1, tzinfo=UTC)
     [age] = found.renewal.trust.ages((), Reckoned(clock=clock, evidence=found.reference_time))
     assert age.holds == "expired", "a clock that was set back hides nothing"
+
+
+def test_what_is_remembered_grows_old_and_was_not_packed_with_this_bundle(far: Far) -> None:
+    """A bundle that carries no repository: the one that the host accepted before speaks for it."""
+    far.accept(far.entry(far.repository.publish().files))
+    found = far.judged()
+    [anchor] = found.renewal.trust.anchors
+    assert anchor.expires_at is not None
+    later = anchor.expires_at + timedelta(days=30)
+    [age] = found.renewal.trust.ages((), Reckoned(clock=later, evidence=later))
+    assert (age.holds, age.problem) == ("late", None)
+    [age] = found.renewal.trust.ages((), Reckoned(clock=later, evidence=later + timedelta(days=90)))
+    assert age.problem is not None
+    assert age.problem.code == "trustroot.stale"
 
 
 def test_an_older_repository_than_the_host_has_seen(far: Far) -> None:

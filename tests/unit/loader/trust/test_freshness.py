@@ -112,6 +112,16 @@ def test_what_expires(
         assert "this host's clock" in age.problem.message, "it says which time was used"
 
 
+def test_what_the_host_remembers_was_not_packed_with_this_bundle() -> None:
+    """It grows old like the bundle that brought it: said up to the limit, then refused."""
+    remembered = Dates(expires_at=EXPIRES, carried=False)
+    for days_later, holds in ((30, "late"), (89, "late"), (91, "stale")):
+        at = EXPIRES + days_later * DAY
+        assert aged(remembered, Reckoned(clock=at, evidence=at))[0] == holds
+        assert aged(remembered, Reckoned(clock=PACKED - YEAR, evidence=at))[0] == holds
+        assert aged(Dates(expires_at=EXPIRES), Reckoned(clock=at, evidence=at))[0] == "expired"
+
+
 def test_the_floor_lets_things_grow_stale_as_well() -> None:
     time = Reckoned(clock=PACKED - YEAR, floor=PACKED + 400 * DAY, evidence=PACKED)
     holds, code, age = aged(Dates(expires_at=EXPIRES), time)
