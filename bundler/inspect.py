@@ -42,7 +42,10 @@ def as_json(statement: BundleStatement, sealed: SealedStatement) -> JsonObject:
         "expires": None if statement.expires is None else format_instant(statement.expires),
         "signatures": len(sealed.signatures),
         "images": [_image(entry) for entry in statement.images],
-        "trust": [{"anchor": entry.anchor, "kind": entry.kind} for entry in statement.trust],
+        "trust": [
+            {"anchor": entry.anchor, "kind": entry.kind, "repository": entry.repository or None}
+            for entry in statement.trust
+        ],
         "members": len(statement.members),
         "metadata_bytes": sum(member.size for member in statement.metadata),
         "layer_bytes": sum(member.size for member in statement.layers),
@@ -90,7 +93,10 @@ def as_text(statement: BundleStatement, sealed: SealedStatement) -> Iterator[str
         yield f"  evidence {evidence or 'none'}"
     yield ""
     if statement.trust:
-        names = ", ".join(f"{entry.anchor} ({entry.kind})" for entry in statement.trust)
+        names = ", ".join(
+            f"{entry.anchor} ({' of '.join(filter(None, (entry.kind, entry.repository)))})"
+            for entry in statement.trust
+        )
         yield f"trust      {names}: used only if it matches or chains to an anchor of the host"
     layer_bytes = sum(member.size for member in statement.layers)
     yield f"holds      {len(statement.members)} members, {in_words(layer_bytes)} of layers"

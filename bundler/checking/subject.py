@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 from bundler.collect import Wanted, gathered
+from bundler.notary.wanted import CapturedTrust, WantedTrust
 from bundler.pack.plan import plan
 from bundler.progress import Collecting, Meter
 from bundler.reach import Reach
+from bundler.registry.retry import patient
 from bundler.sources import LayoutImage, Source, parse_reference, parse_source
 from bundler.store import ContentStore
 from loader.archive.metadata import MetadataStore
@@ -62,6 +64,7 @@ def opened(
     platforms: tuple[Platform, ...] = (),
     names_matter: bool = True,
     digest_required: bool = False,
+    wanted_trust: WantedTrust | None = None,
 ) -> Iterator[Subject]:
     """Give what `text` names: the path of a bundle, or an image as `pack` takes it.
 
@@ -73,6 +76,7 @@ def opened(
         platforms: those to look at; none means all.
         names_matter: whether an image must have a full name, because a policy asks for it.
         digest_required: whether a tag alone is refused.
+        wanted_trust: content trust that a policy asks for; a bundle has its own.
 
     Raises:
         UsageError: it names neither, or only a tag where a digest is required.
@@ -92,7 +96,15 @@ def opened(
         _expect_digest(source)
     if isinstance(source, LayoutImage) and source.reference is None and not names_matter:
         source = replace(source, reference=parse_reference(_NAMELESS))
-    with _image(text, source, reach, now=now, meter=meter, platforms=platforms) as subject:
+    with _image(
+        text,
+        source,
+        reach,
+        now=now,
+        meter=meter,
+        platforms=platforms,
+        wanted_trust=wanted_trust,
+    ) as subject:
         yield subject
 
 
@@ -142,6 +154,7 @@ def _image(
     now: datetime,
     meter: Meter,
     platforms: tuple[Platform, ...],
+    wanted_trust: WantedTrust | None,
 ) -> Iterator[Subject]:
     cancelled = threading.Event()
     store = ContentStore(reach.cache, cancelled=cancelled)
@@ -153,11 +166,14 @@ def _image(
     ):
         progress.end()
         images = tuple(image.entry for image in found.images)
+        captured = CapturedTrust()
+        if wanted_trust is not None:
+            captured = wanted_trust.capture(images, store, now=now, sleep=patient(cancelled))
         yield Subject(
             kind="image",
             text=text,
-            statement=plan(images, (), store, created=now.replace(microsecond=0)),
+            statement=plan(images, captured.entries, store, created=now.replace(microsecond=0)),
             signatures=(),
             blobs=store,
-            notes=tuple(note for image in found.images for note in image.notes),
+            notes=(*(note for image in found.images for note in image.notes), *captured.notes),
         )

@@ -11,7 +11,8 @@ and not halves of two; signatures are the judge's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -32,19 +33,20 @@ SERVER_VARIABLE: Final = "DOCKER_CONTENT_TRUST_SERVER"
 _HUB_SERVER: Final = "https://notary.docker.io"
 
 
-def server_of(gun: str, named: str | None, environment: Mapping[str, str]) -> str:
+def server_of(gun: str, named: str | None, settings: RegistrySettings) -> str:
     """Return the address of a repository's server: as named, or where docker would ask.
 
     docker asks the address in DOCKER_CONTENT_TRUST_SERVER, for Docker Hub its own service, and for
-    every other registry the registry's host.
+    every other registry the registry's host; here without TLS if the registry is spoken to so.
 
     Raises:
         UsageError: not an address of a server.
     """
     registry = gun.partition("/")[0]
-    address = named or environment.get(SERVER_VARIABLE) or ""
+    address = named or settings.environment.get(SERVER_VARIABLE) or ""
     if not address:
-        address = _HUB_SERVER if registry == DOCKER_HUB else f"https://{registry}"
+        scheme = "http" if settings.allows_plain_http(registry) else "https"
+        address = _HUB_SERVER if registry == DOCKER_HUB else f"{scheme}://{registry}"
     parts = urlsplit(address)
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/"):
         raise UsageError(
@@ -90,11 +92,12 @@ class NotaryServers:
                 where=server,
                 hint=f"--plain-http {shown(host)} allows it",
             )
-        registry = gun.partition("/")[0]
-        authenticator = OrasAuthenticator(registry, self._credentials, self._http, self._settings)
-        door = Door(
-            host, gun, http=self._http, authenticator=authenticator, settings=self._settings
-        )
+        registry, settings = gun.partition("/")[0], self._settings
+        if server.startswith("https:"):
+            # What was said of another server on the same host is not said of this one.
+            settings = replace(settings, plain_http=settings.plain_http - {host})
+        authenticator = OrasAuthenticator(registry, self._credentials, self._http, settings)
+        door = Door(host, gun, http=self._http, authenticator=authenticator, settings=settings)
         return _Repository(door, self._retry, self._limits, gun=gun).capture()
 
 

@@ -20,7 +20,7 @@ from datetime import datetime
 from bundler.arriving import Arriving
 from bundler.collect import Wanted, gathered
 from bundler.dangerzone.signatures import SignatureFolders
-from bundler.notary.wanted import CapturedTrust, capture_wanted, expect_there
+from bundler.notary.wanted import CapturedTrust, WantedTrust, expect_there
 from bundler.pack.lock import Lock
 from bundler.pack.locked import gathered_locked
 from bundler.pack.logs import Shipped, grown
@@ -42,7 +42,6 @@ from bundler.tuf.capture import capture_wanted as capture_wanted_tuf
 from loader.errors import LocalError
 from loader.model.bundle import BundleStatement, ImageEntry, TrustEntry
 from loader.renewal import renew
-from loader.trust.anchors import label_of
 from loader.trust.memory import NO_MEMORY
 from loader.trust.store import TrustStore
 from loader.verify.facts import LogTree
@@ -156,15 +155,13 @@ def _content_trust(
     """Capture the content trust that the policy asks for; a lock's is what was packed then."""
     if order.locked is not None:
         return CapturedTrust(entries=expect_there(order.locked.trust, store, kind="notary"))
-    return capture_wanted(
-        far_side.policy,
-        images,
-        store,
-        order.content_trust,
-        label_of=label_of,
+    wanted = WantedTrust(
+        policy=far_side.policy,
+        pins=far_side.trust,
+        source=order.content_trust,
         settings=order.reach.settings,
-        sleep=patient(cancelled),
     )
+    return wanted.capture(images, store, now=order.now, sleep=patient(cancelled))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bundler.verbs.call import declare_registries
+from bundler.verbs.call import declare_notary, declare_registries
 
 if TYPE_CHECKING:
     import argparse
@@ -41,6 +41,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="schema airlock-policy-test/1")
     parser.add_argument("--no-progress", action="store_true", help="no bars")
     declare_registries(parser)
+    declare_notary(parser)
 
 
 def run(call: Call) -> int:
@@ -48,6 +49,7 @@ def run(call: Call) -> int:
     from bundler.checking import as_json  # noqa: PLC0415  (start-up loads what the verb needs)
     from bundler.checking.subject import opened  # noqa: PLC0415
     from bundler.checking.verdict import judged  # noqa: PLC0415
+    from bundler.notary.wanted import WantedTrust  # noqa: PLC0415
     from bundler.preflight import FarSide  # noqa: PLC0415
     from bundler.progress import calm_meter  # noqa: PLC0415
     from bundler.reach import Reach  # noqa: PLC0415
@@ -55,14 +57,16 @@ def run(call: Call) -> int:
 
     options, now = call.arguments, call.clock()
     far_side = FarSide.open(options.policy, read_variables(options.var))
+    reach = Reach.make(options, environment=call.environment)
     bars = False if options.no_progress or options.json else None
     with (
         calm_meter(sys.stderr, bars=bars) as shown_by,
         opened(
             options.subject,
-            Reach.make(options, environment=call.environment),
+            reach,
             now=now,
             meter=shown_by,
+            wanted_trust=WantedTrust.of(far_side, options, reach),
         ) as subject,
     ):
         verdict = judged(subject, far_side, now=now)

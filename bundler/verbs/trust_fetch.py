@@ -91,7 +91,7 @@ def run(call: Call) -> int:
             if cache is not None:
                 captured = read_cache(cache, gun)
             else:
-                address = server_of(gun, options.notary_server, call.environment)
+                address = server_of(gun, options.notary_server, reach.settings)
                 captured = servers.capture(address, gun)
             trust = verify(captured, None)
             target = captured.write(options.output)

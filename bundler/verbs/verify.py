@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bundler.checking import flag_options
-from bundler.verbs.call import declare_registries
+from bundler.verbs.call import declare_notary, declare_registries
 from loader.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     flag_options.declare(parser)
     flag_options.declare_provenance(parser)
     declare_registries(parser)
+    declare_notary(parser)
     output = parser.add_argument_group("output")
     output.add_argument(
         "-o",
@@ -70,22 +71,25 @@ def run(call: Call) -> int:
     from bundler.checking import as_text, flags, provenance  # noqa: PLC0415  (only a run needs it)
     from bundler.checking.subject import opened  # noqa: PLC0415
     from bundler.checking.verdict import judged  # noqa: PLC0415
+    from bundler.notary.wanted import WantedTrust  # noqa: PLC0415
     from bundler.progress import calm_meter  # noqa: PLC0415
     from bundler.reach import Reach  # noqa: PLC0415
 
     options, now = call.arguments, call.clock()
     as_json = _as_json(options)
     far_side, of_slsa = _far_side(options)
+    reach = Reach.make(options, environment=call.environment)
     bars = False if options.no_progress or as_json else None
     with (
         calm_meter(sys.stderr, bars=bars) as shown_by,
         opened(
             options.subject,
-            Reach.make(options, environment=call.environment),
+            reach,
             now=now,
             meter=shown_by,
             names_matter=options.policy is not None,
             digest_required=options.require_digest,
+            wanted_trust=WantedTrust.of(far_side, options, reach),
         ) as subject,
     ):
         verdict = judged(subject, far_side, now=now)

@@ -168,6 +168,20 @@ def test_dc_8_captured_and_verified_after_the_server_is_gone(tmp_path: Path) -> 
         assert "verified: root key" in shown
 
 
+def test_an_image_where_it_is_kept_is_verified_with_its_content_trust(site: Site) -> None:
+    site.notary.add(site.gun, "1.0.0", site.store.read(site.image.digest))
+    site.pin()
+    for verb in (("verify",), ("policy", "test")):
+        said = site.run(
+            *("bundler.cli", *verb, f"{site.gun}:1.0.0", "--policy", "policy.toml"),
+            *("--plain-http", site.registry.host),
+            *("--notary-server", site.notary.url, "--ca-file", site.notary.authority),
+            *("--cache", "cache"),
+        )
+        assert "content-trust by 'hub'" in said
+        assert "REFUSED" not in said
+
+
 def test_dc_8_what_the_policy_would_refuse_is_not_packed(site: Site) -> None:
     site.notary.add(site.gun, "1.0.0", b"other bytes")
     site.pin()

@@ -159,13 +159,33 @@ def test_endless_data_is_cut(world: Repository, name: str) -> None:
     ],
 )
 def test_where_it_is_asked(gun: str, named: str | None, variable: str, address: str) -> None:
-    assert server_of(gun, named, {"DOCKER_CONTENT_TRUST_SERVER": variable}) == address
+    environment = {"DOCKER_CONTENT_TRUST_SERVER": variable}
+    assert server_of(gun, named, RegistrySettings(environment=environment)) == address
+
+
+def test_a_registry_without_tls_has_its_server_there_too() -> None:
+    settings = RegistrySettings(plain_http=frozenset({"localhost:5000"}))
+    assert server_of("localhost:5000/a", None, settings) == "http://localhost:5000"
+    assert server_of("localhost:5000/a", "https://localhost:5000", settings).startswith("https:")
+
+
+def test_https_that_was_named_is_not_undone_by_plain_http(server: FakeNotary) -> None:
+    settings = RegistrySettings(
+        plain_http=frozenset({server.host}), certificate_folders=(), timing=QUICK
+    )
+    client = NotaryServers(
+        settings, Credentials({}, helper=HelperPrograms(environment={})), sleep=lambda _: None
+    )
+    with pytest.raises(RemoteError):
+        client.capture(f"https://{server.host}", GUN)
+    client.close()
+    assert server.asked == []
 
 
 @pytest.mark.parametrize("address", ["n.example", "ftp://n.example", "https://", "https://n/path"])
 def test_no_address_of_a_server(address: str) -> None:
     with pytest.raises(UsageError):
-        server_of("docker.io/a/b", address, {})
+        server_of("docker.io/a/b", address, RegistrySettings())
 
 
 # --- caches ---------------------------------------------------------------------------------------
