@@ -36,6 +36,8 @@ from loader.errors import shown
 from loader.limits import KIB
 
 _CHUNK: Final = 256 * KIB
+_WRAPPED_MAX: Final = 8
+"""How many times libraries may have wrapped what went wrong."""
 _FAILURES: Final = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
@@ -302,8 +304,20 @@ class Http:
             return session
 
 
+def _cause(error: BaseException) -> str:
+    """Return what the system or OpenSSL said, without what libraries wrapped around it."""
+    for _ in range(_WRAPPED_MAX):
+        inner = (getattr(error, "reason", None), *error.args[:1], error.__cause__)
+        found = next((one for one in inner if isinstance(one, BaseException)), None)
+        if found is None:
+            break
+        error = found
+    words = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)
+    return shown(words)[1:-1]
+
+
 def _unanswered(error: Exception, url: str) -> RemoteError:
-    place, text = place_of(url), shown(str(error))
+    place, text = place_of(url), _cause(error)
     if isinstance(error, requests.exceptions.SSLError):
         return RemoteTlsError(
             "no TLS connection that could be trusted",

@@ -6,7 +6,6 @@ It is what `cosign verify-attestation | jq -r .payload | base64 -d` is used for.
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from bundler.checking.attestations import Attestation
     from bundler.checking.subject import Subject
+    from bundler.checking.verdict import Verdict
     from bundler.preflight import FarSide
     from bundler.verbs.call import Call
     from loader.model.predicate_types import PredicateType
@@ -59,24 +59,35 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(call: Call) -> int:
     """Collect, verify if there is somebody to verify by, and print."""
-    from bundler.checking.subject import opened  # noqa: PLC0415  (what only a run needs)
+    from bundler.checking import as_text  # noqa: PLC0415  (what only a run needs)
+    from bundler.checking.subject import opened  # noqa: PLC0415
+    from bundler.checking.verdict import judged  # noqa: PLC0415
     from bundler.progress import calm_meter  # noqa: PLC0415
     from bundler.reach import Reach  # noqa: PLC0415
 
     options, now = call.arguments, call.clock()
     far_side = _far_side(options)
     bars = False if options.no_progress else None
-    with ExitStack() as stack:
-        subject = stack.enter_context(
-            opened(
-                options.subject,
-                Reach.make(options, environment=call.environment),
-                now=now,
-                meter=stack.enter_context(calm_meter(sys.stderr, bars=bars)),
-                names_matter=options.policy is not None,
-            )
-        )
-        return _show(call, subject, far_side)
+    with (
+        calm_meter(sys.stderr, bars=bars) as shown_by,
+        opened(
+            options.subject,
+            Reach.make(options, environment=call.environment),
+            now=now,
+            meter=shown_by,
+            names_matter=options.policy is not None,
+        ) as subject,
+    ):
+        verdict = None if far_side is None else judged(subject, far_side, now=now)
+        found = _found(options, subject, verdict)
+    if verdict is not None and verdict.error is not None:
+        print("\n".join(as_text.lines(verdict)), file=sys.stderr)
+        return verdict.exit_status
+    if options.type is None and far_side is None and not options.json:
+        _list(found)
+    else:
+        _print(found, options)
+    return 0
 
 
 def _far_side(options: argparse.Namespace) -> FarSide | None:
@@ -89,24 +100,25 @@ def _far_side(options: argparse.Namespace) -> FarSide | None:
     return far_side_of(options)
 
 
-def _show(call: Call, subject: Subject, far_side: FarSide | None) -> int:
-    from bundler.checking import as_text, attestations  # noqa: PLC0415
-    from bundler.checking.verdict import judged  # noqa: PLC0415
+def _found(
+    options: argparse.Namespace, subject: Subject, verdict: Verdict | None
+) -> list[Attestation]:
+    """Return what is shown: what counts, or whatever is there.
 
-    options = call.arguments
+    Raises:
+        NoEvidenceError: there is none of the type.
+    """
+    from bundler.checking import attestations  # noqa: PLC0415
+
+    if verdict is not None and verdict.error is not None:
+        return []
     wanted = _wanted(options)
-    if far_side is None:
-        found = list(attestations.all_there(subject, wanted))
-    else:
-        verdict = judged(subject, far_side, now=call.clock())
-        if verdict.error is not None:
-            print("\n".join(as_text.lines(verdict)), file=sys.stderr)
-            return verdict.exit_status
-        found = [
-            one
-            for one in attestations.verified_ones(verdict)
-            if wanted is None or wanted.matches(one.statement.predicate_type)
-        ]
+    there = (
+        attestations.all_there(subject, wanted)
+        if verdict is None
+        else attestations.verified_ones(verdict)
+    )
+    found = [one for one in there if wanted is None or wanted.matches(one.statement.predicate_type)]
     if not found:
         raise NoEvidenceError(
             "there is no such attestation",
@@ -114,11 +126,7 @@ def _show(call: Call, subject: Subject, far_side: FarSide | None) -> int:
             expected=options.type or "an attestation of any type",
             found=_types(attestations.all_there(subject, None)),
         )
-    if options.type is None and far_side is None and not options.json:
-        _list(found)
-        return 0
-    _print(found, options)
-    return 0
+    return found
 
 
 def _wanted(options: argparse.Namespace) -> PredicateType | None:

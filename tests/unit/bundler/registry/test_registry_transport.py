@@ -301,8 +301,9 @@ def test_nobody_there() -> None:
         port = taken.getsockname()[1]
     host = f"127.0.0.1:{port}"
     http = Http(RegistrySettings(plain_http=frozenset({host})))
-    with pytest.raises(RemoteUnreachableError):
+    with pytest.raises(RemoteUnreachableError) as caught:
         http.get(f"http://{host}/", {})
+    assert caught.value.found == "Connection refused"
     http.close()
 
 
