@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
 
 from loader.archive.reader import ArchiveReader
-from loader.errors import AirlockError, FormatError, PartialInputError, PolicyError
+from loader.errors import (
+    AirlockError,
+    FormatError,
+    PartialInputError,
+    PolicyError,
+    TrustRootError,
+)
 from loader.judge import judge_statement
 from loader.model.bundle import BundleStatement
 from loader.model.fields import format_instant
@@ -128,7 +134,7 @@ def glance(
             now=max(host.now, floors.time or host.now),
             limits=host.limits,
         )
-    except PolicyError as e:
+    except (PolicyError, TrustRootError) as e:
         refused = e.code
     return Glance(
         statement=str(statement.digest),

@@ -18,6 +18,7 @@ from loader.errors import AirlockError, InputError, PartialInputError, Unhealthy
 from loader.interrupts import Interrupts
 from loader.model.descriptor import Platform
 from loader.progress import Silence
+from loader.renewal import remembered
 from loader.run import Trace, Wish
 from loader.runtime.operator import OperatorCommand
 from loader.runtime.sign_command import open_signer
@@ -50,10 +51,13 @@ def look_at(
 
     def task(report: Reporter) -> None:
         cut_off(sockets="none")
-        floors = look(host.places).floors
+        known = look(host.places)
+        trusting = replace(host, trust=remembered(host.trust, known.trust))
         for file in files:
             try:
-                seen = glance(file, folder, host, floors, target=target, beat=report.advanced)
+                seen = glance(
+                    file, folder, trusting, known.floors, target=target, beat=report.advanced
+                )
             except Exception as e:  # noqa: BLE001 - one file's fault is no other's
                 report.say(_failure(e, explain))
             else:
