@@ -32,7 +32,7 @@ from scripts.benchmarks.table import Results  # noqa: E402
 from tests import engines, presence  # noqa: E402
 
 CACHE: Final = ROOT / ".cache"
-PARTS: Final = ("start", "judge", "memory", "refuse", "pack", *RUNTIMES)
+PARTS: Final = ("start", "judge", "memory", "refuse", "pack", "promote", "push", *RUNTIMES)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -42,7 +42,7 @@ class Plan:
     image: ImageEntry
     """Under its source's name; where it goes is said on the command line."""
     mounts: dict[Digest, str]
-    """Blobs that other repositories of the registry have."""
+    """Blobs that were read back from a repository of the registry in this run of the loader."""
     current: Digest | None
     """What the tag pointed to when the loader decided that it may be set."""
 

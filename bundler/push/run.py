@@ -212,7 +212,10 @@ class Session:
             RemoteDigestError: something else came.
         """
         self._await(image)
-        self.workers.each(image.publisher.read_back, image.whole.blobs)
+        # What was read back for another image of this run is there with its size: that was asked.
+        known = image.plan.mounts
+        blobs = [blob for blob in image.whole.blobs if blob.digest not in known]
+        self.workers.each(image.publisher.read_back, blobs)
         found = [
             self._document_digest(image.reader, one.descriptor) for one in image.whole.manifests
         ]
@@ -220,7 +223,7 @@ class Session:
             self._document_digest(image.reader, one.document.descriptor)
             for one in image.whole.attachments
         ]
-        return [*(str(blob.digest) for blob in image.whole.blobs), *found]
+        return [*(str(blob.digest) for blob in blobs), *found]
 
     def _await(self, image: _Image) -> None:
         timing = self.settings.registry.timing

@@ -135,7 +135,7 @@ class ImageFolder:
                 if really:
                     with _disk(path):
                         path.unlink()
-                found.append(Discarded(item=item, what="removed"))
+                found.append(Discarded(item=item, what="removed" if really else "to-remove"))
         return tuple(found)
 
     def undo(self, receipt: Receipt) -> None:

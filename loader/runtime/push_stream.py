@@ -123,6 +123,7 @@ def pushed(
     missing: Collection[str],
     mounts: Mapping[str, str],
     current: str | None,
+    checked: set[tuple[Digest, Digest]],
 ) -> Iterator[bytes]:
     """Yield the stream of a push: the plan, the documents, and the blobs that are missing.
 
@@ -133,27 +134,30 @@ def pushed(
     yield from _opening(parcel, mounts=mounts, current=current)
     done: set[Digest] = set(parcel.documents)
     for _, manifest in parcel.evidence:
-        for blob in unique(manifest.blobs):
-            if blob.digest not in done and str(blob.digest) in missing:
-                done.add(blob.digest)
-                yield from _blob(blob, read_blob(blobs, blob))
+        yield from _plain(manifest, blobs, missing, done)
     for kept in image.selection:
         if kept.config is None:
-            layers = [(blob, read_blob(blobs, blob)) for blob in unique(kept.manifest.blobs)]
-        else:
-            layers = [
-                (layer, read_layer(blobs, layer, diff_id))
-                for layer, diff_id in diff_ids(kept.manifest, kept.config)
-            ]
-        for blob, chunks in layers:
-            if blob.digest in done:
-                continue
-            done.add(blob.digest)
-            if str(blob.digest) in missing:
-                yield from _blob(blob, chunks)
-            else:
-                collections.deque(chunks, maxlen=0)
+            yield from _plain(kept.manifest, blobs, missing, done)
+            continue
+        for layer, diff_id in diff_ids(kept.manifest, kept.config):
+            if layer.digest not in done and str(layer.digest) in missing:
+                done.add(layer.digest)
+                yield from _blob(layer, read_layer(blobs, layer, diff_id))
+            elif (layer.digest, diff_id) not in checked:
+                # Whoever put it there may not have looked at its diff_id.
+                collections.deque(read_layer(blobs, layer, diff_id), maxlen=0)
+            checked.add((layer.digest, diff_id))
     yield _frame({"end": True})
+
+
+def _plain(
+    manifest: ImageManifest, blobs: StagedBlobs, missing: Collection[str], done: set[Digest]
+) -> Iterator[bytes]:
+    """Yield the blobs of what is no container image."""
+    for blob in unique(manifest.blobs):
+        if blob.digest not in done and str(blob.digest) in missing:
+            done.add(blob.digest)
+            yield from _blob(blob, read_blob(blobs, blob))
 
 
 def _opening(parcel: Parcel, *, mounts: Mapping[str, str], current: str | None) -> Iterator[bytes]:

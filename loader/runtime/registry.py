@@ -21,6 +21,7 @@ from loader.runtime.clients import check_client, clean_environment, find_client,
 from loader.runtime.push_stream import looked_for, parcel_of, pushed
 
 if TYPE_CHECKING:
+    from loader.digest import Digest
     from loader.model.reference import Reference
     from loader.runtime.base import Expected, LoadRequest
     from loader.runtime.launcher import Launcher
@@ -87,13 +88,15 @@ def push_client(environment: Mapping[str, str], *, client: Path | None = None) -
 class Registry:
     """One registry, and a prefix in it."""
 
-    __slots__ = ("_asker", "_destination", "_mounts")
+    __slots__ = ("_asker", "_checked_layers", "_destination", "_mounts")
 
     def __init__(self, launcher: Launcher, destination: Destination) -> None:
         self._asker = Asker(launcher)
         self._destination = destination
         self._mounts: dict[str, str] = {}
-        """Where in the registry blobs are that were pushed in this run."""
+        """Where in the registry blobs are that were read back in this run."""
+        self._checked_layers: set[tuple[Digest, Digest]] = set()
+        """Layers that were compared with a diff_id in this run."""
 
     @property
     def name(self) -> str:
@@ -130,8 +133,9 @@ class Registry:
                 request,
                 request.blobs,
                 missing=missing,
-                mounts={blob: at for blob, at in self._mounts.items() if blob in missing},
+                mounts=self._known(parcel),
                 current=current,
+                checked=self._checked_layers,
             )
             answer = self._asker.said(self._asker.run("push", str(name), stdin=stream))
             read_back = self._agreed(answer, name, parcel, call="push")
@@ -171,6 +175,10 @@ class Registry:
                 fields.value("whole") is True,
             )
 
+    def _known(self, parcel: Parcel) -> dict[str, str]:
+        wanted = {str(digest) for digest in parcel.wanted}
+        return {blob: at for blob, at in self._mounts.items() if blob in wanted}
+
     def _checked(self, name: Reference, parcel: Parcel) -> tuple[tuple[str, str], ...]:
         answer = self._asker.said(self._asker.run("check", str(name), stdin=looked_for(parcel)))
         return self._agreed(answer, name, parcel, call="check")
@@ -186,7 +194,7 @@ class Registry:
         with self._asker.understanding(answer, call=call) as fields:
             found = frozenset(str(item) for item in fields.items("read_back", count_max=_COUNT_MAX))
             current = fields.optional_text("current")
-        lacking = sorted({str(digest) for digest in parcel.wanted} - found)
+        lacking = sorted({str(digest) for digest in parcel.wanted} - found - self._mounts.keys())
         if lacking:
             raise RuntimeMismatchError(
                 "the registry does not give back what was verified",

@@ -70,6 +70,8 @@ class Scene:
         self._policy("policy.toml", _SIGNATURE + _SEAL)
         # What a packer would have to be content with to seal an image with a wrong signature.
         self._policy("careless.toml", _SEAL)
+        # What a registry can show: no bundle, and so nobody who vouches for the tag.
+        self._policy("promote.toml", 'name = "as-packed"\n' + _SIGNATURE)
         key = self.anchors / "packer.key"
         key.write_bytes(
             self.packer.key.private_bytes(

@@ -9,6 +9,8 @@ from scripts.benchmarks.loading import RUNTIMES, loading
 from scripts.benchmarks.memory import memory
 from scripts.benchmarks.packing import packing
 from scripts.benchmarks.parts import Bench, stage
+from scripts.benchmarks.promoting import promoting
+from scripts.benchmarks.pushing import pushing
 from scripts.benchmarks.refusing import refusing
 from scripts.benchmarks.starting import starting
 from scripts.benchmarks.table import Goal, Section
@@ -23,7 +25,9 @@ def measure(bench: Bench, parts: Collection[str]) -> Iterator[Section]:
         yield judging(bench)
     if "memory" in parts:
         yield memory(bench)
-    if not {"pack", "refuse", *RUNTIMES} & set(parts):
+    if "push" in parts:
+        yield pushing(bench)
+    if not {"pack", "promote", "refuse", *RUNTIMES} & set(parts):
         return
     if (why := presence.missing("docker-registry")) is not None:
         goal = Goal(
@@ -36,4 +40,6 @@ def measure(bench: Bench, parts: Collection[str]) -> Iterator[Section]:
             yield refusing(bench, on)
         if "pack" in parts:
             yield packing(bench, on)
+        if "promote" in parts:
+            yield promoting(bench, on)
         yield from loading(bench, on, parts)
