@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -86,11 +87,21 @@ class Forker:
         """The process that is forked: whoever traces it traces every run."""
         return self._process.pid
 
-    def run(self, *arguments: str | Path, folder: Path) -> Ended:
-        """Run the loader in a folder, which becomes its working directory and its `TMPDIR`."""
+    def run(self, *arguments: str | Path, folder: Path, at: datetime | None = None) -> Ended:
+        """Run the loader in a folder, which becomes its working directory and its `TMPDIR`.
+
+        Args:
+            arguments: the command line.
+            folder: where.
+            at: what its clock says; None leaves it the machine's.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = {"arguments": [str(one) for one in arguments], "folder": str(folder)}
+        request = {
+            "arguments": [str(one) for one in arguments],
+            "folder": str(folder),
+            "at": None if at is None else at.isoformat(),
+        }
         print(json.dumps(request), file=self._process.stdin, flush=True)
         return Ended(**json.loads(self._process.stdout.readline()))
 
@@ -125,12 +136,12 @@ def _import_all() -> None:
                 importlib.import_module(found.name)
 
 
-def _run(*, arguments: Sequence[str], folder: str) -> dict[str, object]:
+def _run(*, arguments: Sequence[str], folder: str, at: str | None) -> dict[str, object]:
     out, err = (os.memfd_create(name) for name in ("out", "err"))
     began = time.monotonic()
     child = os.fork()
     if not child:
-        _be_the_loader(arguments, folder, out, err)
+        _be_the_loader(arguments, folder, at, out, err)
     _, status, used = os.wait4(child, 0)
     return {
         "status": os.waitstatus_to_exitcode(status),
@@ -142,7 +153,9 @@ def _run(*, arguments: Sequence[str], folder: str) -> dict[str, object]:
     }
 
 
-def _be_the_loader(arguments: Sequence[str], folder: str, out: int, err: int) -> None:
+def _be_the_loader(
+    arguments: Sequence[str], folder: str, at: str | None, out: int, err: int
+) -> None:
     status = 99
     try:
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -154,7 +167,11 @@ def _be_the_loader(arguments: Sequence[str], folder: str, out: int, err: int) ->
         signal.alarm(HANG_SECONDS)
         from loader import cli  # noqa: PLC0415
 
-        status = cli.main(arguments)
+        if at is None:
+            status = cli.main(arguments)
+        else:
+            now = datetime.fromisoformat(at)
+            status = cli.main(arguments, clock=lambda: now)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,13 @@ class Watcher:
     def configure(self, text: str) -> None:
         (self.host.root / "etc/airlock/config.toml").write_text(f"schema = 1\n[watch]\n{text}\n")
 
-    def look(self, *options: str, into: str | None = None) -> Ended:
-        """Look once."""
+    def look(self, *options: str, into: str | None = None, at: datetime | None = None) -> Ended:
+        """Look once; `at` is what the clock says."""
         ended = self.forker.run(
             *("--root", self.host.root, "watch", self.spool, "--once", "--json"),
             *("--into", into or f"oci:{self.host.loaded}", *options),
             folder=self.spool.parent,
+            at=at,
         )
         self.said = json.loads(ended.out)["files"] if ended.out else []
         return ended
