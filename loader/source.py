@@ -124,9 +124,11 @@ class BundleFile:
 
     def close(self) -> None:
         """Close the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            # A medium that was pulled out complains here once more, and hides what it said before.
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     @property
     def name(self) -> str:

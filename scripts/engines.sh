@@ -23,6 +23,8 @@ docker-registry docker-registry
 docker docker.io
 dockerd docker.io
 faketime faketime
+fusefat fusefat
+mcopy mtools
 notary notary
 notary-server notary
 objdump binutils

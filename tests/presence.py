@@ -88,6 +88,7 @@ NEEDS: dict[str, Need] = {
     "faketime": Need(programs=("faketime",)),
     "frozen": Need(look=_no_frozen, mend="make frozen"),
     "frozen-push": Need(look=_no_frozen_push, mend="make frozen"),
+    "fusefat": Need(programs=("fusefat", "mformat", "mcopy", "fusermount"), root=True),
     "netns": Need(
         programs=("unshare",), look=_no_network_namespace, mend="run as root, or allow namespaces"
     ),

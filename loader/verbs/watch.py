@@ -76,12 +76,13 @@ def look(call: Call, *, summary: Callable[[Sequence[Event]], str]) -> int:
     arguments = call.arguments
     config = Config.read(call.places.config)
     target = _target(call, config.watch)
+    once: bool = arguments.once or arguments.dry_run
     interrupts = Interrupts.watch()
     status = 0
     try:
         while True:
-            status = one_cycle(call, config, target, summary=summary, quiet=not arguments.once)
-            if arguments.once or arguments.dry_run:
+            status = one_cycle(call, config, target, summary=summary, quiet=not once)
+            if once:
                 break
             time.sleep(config.watch.interval_seconds)
     except InterruptedLoadError as e:
