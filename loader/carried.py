@@ -144,6 +144,12 @@ class Carried:
             gun=entry.repository,
             pins=self._trust.notary_pins(anchor),
             seen=seen,
+            # A repository may have many tags, and stays in memory until the last image is judged.
+            tags=frozenset(
+                image.reference.tag
+                for image in self._statement.images
+                if image.reference.name == entry.repository
+            ),
             remembered=None if newest is None else self._memory.files.get(newest),
             limits=self._limits,
         ).value

@@ -109,8 +109,9 @@ class Limits:
     notary_timestamp_size_max: int = 64 * KIB
     """Bytes of its timestamp, which names one file."""
     notary_snapshot_size_max: int = 2 * MIB
-    notary_repository_size_max: int = 32 * MIB
-    """Bytes of all files of one repository together: they are in memory while it is judged."""
+    notary_repository_size_max: int = 8 * MIB
+    """Bytes of all files of one repository together: they are in memory while it is judged, at some
+    ten bytes for each. A repository of 5,000 tags has 1 MiB."""
     notary_root_count_max: int = 256
     """Roots of one repository: a rotation of keys each."""
     notary_role_count_max: int = 256

@@ -8,6 +8,7 @@ be something that was genuinely signed: otherwise the fuzzer has found a forgery
 from __future__ import annotations
 
 import json
+import tarfile
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,10 +20,12 @@ from loader.model.checkpoint import Checkpoint
 from loader.model.growth import LogGrowth
 from loader.model.sigstore_bundle import SigstoreBundle
 from loader.trust.keys import PublicKey
+from loader.trust.notary_pins import NotaryPins, PinnedKeys
 from loader.trust.trusted_root import TrustedRoot
 from loader.verify.certificate import Leaf, verify_path
 from loader.verify.growth import verify_growth
 from loader.verify.identity import read_signer
+from loader.verify.notary.repository import verify_repository
 from loader.verify.note import verify_checkpoint
 from loader.verify.sct import verify_scts
 from loader.verify.sigstore import Material, verify_evidence
@@ -121,11 +124,47 @@ def _issued() -> frozenset[bytes]:
     return frozenset(leaf.certificate.tbs_certificate_bytes for leaf in leaves)
 
 
+@cache
+def _notary() -> tuple[dict[str, bytes], str, NotaryPins]:
+    """A repository with delegations that notary 0.7 wrote, and its pin."""
+    cases = json.loads((FIXTURES / "fixtures.json").read_text())["notary"]
+    case = next(one for one in cases if one["id"] == "delegation-2")
+    with tarfile.open(FIXTURES / case["metadata"]) as tar:
+        opened = ((member.name, tar.extractfile(member)) for member in tar)
+        files = {n.removesuffix(".json"): file.read() for n, file in opened if file is not None}
+    keys = PinnedKeys(key_ids=frozenset(case["pinned_root_keyids"]))
+    return files, case["gun"], NotaryPins(name="seed", keys={case["gun"]: keys}, authorities={})
+
+
+def notary(raw: bytes) -> None:
+    files, gun, pins = _notary()
+    refused: RefusedError | None = None
+    for name in files:
+        try:
+            verify_repository(files | {name: raw}, gun=gun, pins=pins)
+        except RefusedError as e:
+            refused = e
+            continue
+        if json.dumps(json.loads(raw)["signed"], sort_keys=True) not in _written():
+            raise ForgeryError(name)
+        return
+    if refused is not None:
+        raise refused
+
+
+@cache
+def _written() -> frozenset[str]:
+    """What the repository's signers signed."""
+    documents = (json.loads(raw)["signed"] for raw in seeds("notary"))
+    return frozenset(json.dumps(document, sort_keys=True) for document in documents)
+
+
 DOORS: dict[str, Callable[[bytes], None]] = {
     "bundle": bundle,
     "checkpoint": checkpoint,
     "certificate": certificate,
     "growth": growth,
+    "notary": notary,
 }
 
 
@@ -139,6 +178,10 @@ def knock(door: str, raw: bytes) -> None:
 
 def seeds(door: str) -> Iterator[bytes]:
     """Real input of one door, taken from what real tools made."""
+    yield from _notary()[0].values() if door == "notary" else _of_bundles(door)
+
+
+def _of_bundles(door: str) -> Iterator[bytes]:
     for raw in _bundles():
         document = json.loads(raw)
         material = document["verificationMaterial"]

@@ -46,6 +46,7 @@ def test_what_was_signed_is_known() -> None:
     assert doors._signed()
     assert doors._heads()
     assert doors._issued()
+    assert doors._written()
 
 
 @pytest.mark.parametrize("door", doors.DOORS)
@@ -63,7 +64,9 @@ def test_spoilt_seeds(door: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize("door", doors.DOORS)
 def test_a_forgery_would_be_seen(door: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # A door that lets everything in must end the run, or the fuzzer looks for nothing.
-    names = {"bundle": "_signed", "checkpoint": "_heads", "growth": "_heads"}
+    names = {
+        "bundle": "_signed", "checkpoint": "_heads", "growth": "_heads", "notary": "_written"
+    }  # fmt: skip
     known = names.get(door, "_issued")
     monkeypatch.setattr(doors, known, frozenset)
     with pytest.raises(doors.ForgeryError):

@@ -72,7 +72,7 @@ class ContentTrust:
     certificates: tuple[RootCertificate, ...]
     """Of the newest root's keys."""
     tags: tuple[SignedTag, ...]
-    """Every tag of every role that may hold it, in the order of `roles`."""
+    """Every tag that was asked for, of every role that may hold it, in the order of `roles`."""
     seen: RootsSeen
     root: bytes
     """The newest root: what the next chain must go on from."""

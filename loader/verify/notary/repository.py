@@ -63,6 +63,7 @@ def verify_repository(
     pins: NotaryPins,
     seen: RootsSeen | None = None,
     remembered: bytes | None = None,
+    tags: frozenset[str] | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Verified[ContentTrust]:
     """Check a repository's metadata from its pinned root down, and return what it says.
@@ -74,6 +75,7 @@ def verify_repository(
         pins: where trust may begin.
         seen: what this host verified before of this repository.
         remembered: the newest root among that.
+        tags: those that somebody asks for; the facts hold no others. None keeps all.
         limits: sizes and counts.
 
     Raises:
@@ -110,7 +112,7 @@ def verify_repository(
             roles=tuple(one.facts for one in roles),
             unpublished=unpublished,
             certificates=_certificates(chain, gun=gun, limits=limits),
-            tags=tuple(_tags(roles)),
+            tags=tuple(_tags(roles, tags)),
             seen=_seen(chain, roles, seen),
             root=chain.newest.raw,
         ),
@@ -298,12 +300,14 @@ def _certificates(chain: RootChain, *, gun: str, limits: Limits) -> tuple[RootCe
     return tuple(found)
 
 
-def _tags(roles: tuple[_Held, ...]) -> Iterator[SignedTag]:
+def _tags(roles: tuple[_Held, ...], wanted: frozenset[str] | None) -> Iterator[SignedTag]:
     """Yield what each role says that may say it: within its paths, and signed."""
     for role in roles:
         if role.targets is None or role.facts.problem:
             continue
         for name, fingerprint in sorted(role.targets.targets.items()):
+            if wanted is not None and name not in wanted:
+                continue
             if any(name.startswith(path) for path in role.keys.paths):
                 yield SignedTag(role=role.facts.name, name=name, fingerprint=fingerprint)
 

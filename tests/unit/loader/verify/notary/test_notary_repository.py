@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from loader.limits import DEFAULT_LIMITS
+from loader.verify.notary.repository import verify_repository
 from tests.fakes.notaryworld import Key, Repository, b64, canonical, changed, fingerprint, sign
-from tests.unit.loader.verify.notary.judged import GUN, LIST, judged, refused, repository
+from tests.unit.loader.verify.notary.judged import GUN, LIST, judged, pinned, refused, repository
 
 Json = dict[str, Any]
 SIGNED = ("timestamp", "snapshot", "targets", "targets/releases", "targets/alice")
@@ -483,3 +484,10 @@ def test_a088_a_hundred_thousand_keys() -> None:
 
     world = resigned("root", change)
     assert refused(world.files, world.root_ids).code == "limit.exceeded"
+
+
+def test_only_tags_that_are_asked_for_are_kept() -> None:
+    world = repository()
+    pins = pinned(*world.root_ids)
+    trust = verify_repository(world.files, gun=GUN, pins=pins, tags=frozenset({"v1", "nope"})).value
+    assert [one.name for one in trust.tags] == ["v1"]
