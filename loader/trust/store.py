@@ -247,9 +247,7 @@ class _Reader:
 
     def anchor(self, use: AnchorUse) -> Anchor:
         path = self._path(use)
-        if use.kind == "tuf-root" or (
-            use.kind == "trusted-root" and (path.name in _NAMES_OF["tuf-root"] or self._is_tuf(use))
-        ):
+        if use.kind == "tuf-root" or (use.kind == "trusted-root" and self._is_tuf(use, path)):
             return self._tuf(use, path)
         inline = use.kind == "notary-root" and is_key_id(path.name)
         raw = (
@@ -280,9 +278,15 @@ class _Reader:
             use=use.kind,
         )
 
-    def _is_tuf(self, use: AnchorUse) -> bool:
+    def _is_tuf(self, use: AnchorUse, path: Path) -> bool:
+        """Tell whether a trusted root is to come from a TUF repository.
+
+        In an anchor's folder the file's name says so; a file that somebody names is what they say.
+        """
         described = self.files.get(use.name)
-        return described is not None and described.kind == "tuf-root"
+        if described is not None:
+            return described.kind == "tuf-root"
+        return not use.is_file and path.name in _NAMES_OF["tuf-root"]
 
     def _tuf(self, use: AnchorUse, path: Path) -> Anchor:
         """Return an anchor of which a TUF root is all that there is."""

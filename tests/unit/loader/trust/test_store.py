@@ -107,6 +107,16 @@ def test_names_that_are_nowhere(tmp_path: Path) -> None:
     assert missing.value.exit_status == 2
 
 
+@pytest.mark.parametrize("described", [True, False])
+def test_a_trusted_root_may_have_any_name(tmp_path: Path, described: bool) -> None:  # noqa: FBT001
+    """`root.json` is a TUF root where a folder holds it, and what somebody calls it elsewhere."""
+    write(tmp_path, {"root.json": ROOT})
+    text = BY_ROOT if described else BY_ROOT.replace('"acme"', '"./root.json"')
+    more = "[anchor.acme]\ntrusted-root = 'root.json'\n" if described else ""
+    [anchor] = opened(tmp_path, text + more).anchors
+    assert (anchor.kind, anchor.tuf) == ("trusted-root", None)
+
+
 def test_two_keys_in_one_folder_are_a_question(tmp_path: Path) -> None:
     write(
         tmp_path,
