@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from loader.digest import Digest
-from loader.errors import AirlockError, FormatError, VerificationError
+from loader.errors import AirlockError, FormatError, LimitError, VerificationError
 from loader.model.growth import LogGrowth
 from loader.policy.claims.content_trust import ContentTrustClaim, gun_of, weigh_trust
 from loader.policy.claims.tuf_target import TufTargetClaim, weigh_target
@@ -133,16 +133,30 @@ def growth_of(
 
     Raises:
         MissingError, DigestError: the bundle promises it and does not hold it.
+        LimitError: there is more of it than published.
     """
     found: list[Verified[Growth]] = []
     problems: list[Problem] = []
-    for entry in statement.trust:
-        for blob in entry.blobs if entry.kind == "log" else ():
-            where = f"growth of a log of {entry.anchor}, {blob.digest.short}"
-            raw = blobs.read(blob, where=where, size_max=limits.log_growth_size_max)
-            try:
-                growth = LogGrowth.parse(raw, where=where, limits=limits)
-                found.append(verify_growth(growth, trust.logs))
-            except (FormatError, VerificationError) as e:
-                problems.append(replace(Problem.of(e), where=e.where or where))
+    wanted = {
+        blob.digest: (blob, entry.anchor)
+        for entry in statement.trust
+        if entry.kind == "log"
+        for blob in entry.blobs
+    }
+    if len(wanted) > limits.log_growth_count_max:
+        raise LimitError(
+            "too many documents of how logs grew",
+            where="trust",
+            expected=f"at most {limits.log_growth_count_max}",
+            found=str(len(wanted)),
+            hint="the limit is `log_growth_count_max`",
+        )
+    for blob, anchor in wanted.values():
+        where = f"growth of a log of {anchor}, {blob.digest.short}"
+        raw = blobs.read(blob, where=where, size_max=limits.log_growth_size_max)
+        try:
+            growth = LogGrowth.parse(raw, where=where, limits=limits)
+            found.append(verify_growth(growth, trust.logs))
+        except (FormatError, VerificationError) as e:
+            problems.append(replace(Problem.of(e), where=e.where or where))
     return Grown(logs=tuple(found), problems=tuple(problems))

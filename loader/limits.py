@@ -61,6 +61,8 @@ class Limits:
     """Bytes of one such proof: a checkpoint, and at most 64 hashes."""
     log_tree_count_max: int = 1024
     """Earlier trees of one log that a bundle shows to be continued by its newest."""
+    log_growth_count_max: int = 64
+    """Logs of which a bundle shows how they grew; each costs a signature and its hashes."""
     log_growth_size_max: int = 4 * MIB
     """Bytes of that: a checkpoint, and for each tree at most some sixty hashes, usually thirty."""
     certificate_size_max: int = 64 * KIB

@@ -207,6 +207,15 @@ def test_what_shows_nothing_is_said(channel: Channel, raw: bytes, words: str) ->
     assert log_of(ran)["holds"] == "first"
 
 
+def test_one_document_is_looked_at_once_and_many_are_a_limit(channel: Channel) -> None:
+    raw = growth.written(growth.growth(channel.log, [2]))
+    ran = channel.host.load(channel.pack(documents=[raw] * 200))
+    assert ran.status == 0, ran.err
+    many = [growth.written(growth.growth(channel.log, [n % 5 + 1], schema=n)) for n in range(65)]
+    refused = channel.host.load(channel.pack(documents=many))
+    assert (refused.status, refused.verdict["class"]) == (19, "limit")
+
+
 def test_a_refused_bundle_is_not_remembered(channel: Channel) -> None:
     assert channel.host.load(channel.pack()).status == 0
     size = channel.log.tree.size
