@@ -29,7 +29,7 @@ from bundler.verbs import (
     verify_bundle,
 )
 from bundler.verbs.call import PROGRAM, Call, Parser
-from loader.errors import AirlockError
+from loader.errors import AirlockError, PolicyError
 from loader.interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 VERSION_PACKAGE: Final = "airlock-bundle"
 _INTERNAL: Final = 70
+_REASONS_MAX: Final = 100
 
 
 class _Verb(Protocol):
@@ -94,6 +95,10 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock = _clock) -> in
 
 def _explain(error: AirlockError) -> int:
     print(f"airlock: error[{error.code}]: {error}", file=sys.stderr)
+    reasons = error.reasons if isinstance(error, PolicyError) else ()
+    if len(reasons) > 1:
+        for reason in reasons[:_REASONS_MAX]:
+            print(f"reason: {reason}", file=sys.stderr)
     if error.hint:
         print(f"hint: {error.hint}", file=sys.stderr)
     return error.exit_status

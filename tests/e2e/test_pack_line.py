@@ -196,6 +196,22 @@ def test_what_the_far_side_would_refuse_is_not_sealed(bench: Bench) -> None:
     assert bench.left() == set()
 
 
+def test_every_reason_of_a_refusal_is_named(bench: Bench) -> None:
+    policy = bench.folder / "policy.toml"
+    policy.write_text(
+        policy.read_text()
+        + '[[image]]\nmatch = "**"\n'
+        + '[[image.require]]\nclaim = "attestation"\ntype = "vsa"\nkey = "release"\n'
+        + '[[image.require]]\nclaim = "attestation"\ntype = "openvex"\nkey = "release"\n'
+    )
+    done = bench.pack()
+    assert done.returncode == 10
+    reasons = [line for line in done.stderr.splitlines() if line.startswith("reason: ")]
+    assert len(reasons) == 2
+    assert "vsa" in reasons[0]
+    assert "openvex" in reasons[1]
+
+
 def test_no_layer_is_fetched_before_the_verdict(bench: Bench) -> None:
     layers = [
         layer["digest"]
