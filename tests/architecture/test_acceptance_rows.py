@@ -16,6 +16,12 @@ ROWS: dict[str, dict[str, Any]] = tomllib.loads(
     (ROOT / "tests/rows.toml").read_text(encoding="utf-8")
 )
 ASKED = (
+    "DZ-1",
+    "DZ-2",
+    "DZ-5",
+    "DZ-9",
+    "DZ-13",
+    "X-4",
     "OP-7",
     "OP-8",
     "OP-10",

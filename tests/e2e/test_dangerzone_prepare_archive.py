@@ -19,6 +19,9 @@ from typing import Any
 
 import pytest
 
+from loader.archive.reader import ArchiveReader
+from loader.model.bundle import BundleStatement
+from loader.source import BundleFile
 from tests.e2e.dangerzone_archives import NAME, REPOSITORY, Maintainer
 from tests.fakes.content import ContentStore
 from tests.fakes.images import Image, hello_index
@@ -134,6 +137,40 @@ def test_dz_1_the_same_image_gives_the_same_bytes(
     one, _ = prepared(maintainer, image, tmp_path / "a")
     two, _ = prepared(maintainer, image, tmp_path / "b")
     assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize(("platforms", "sets"), [((), 3), (("-p", "linux/amd64"), 2)])
+def test_dz_1_a_bundle_carries_the_index_and_every_signature_of_what_it_carries(
+    platforms: tuple[str, ...],
+    sets: int,
+    maintainer: Maintainer,
+    image: Image,
+    tmp_path: Path,
+) -> None:
+    """A signature over a platform that was left out speaks of nothing in the bundle."""
+    host = maintainer.host(tmp_path)
+    image.store.tag("latest", image.descriptor)
+    image.store.write_layout(tmp_path / "layout")
+    digests = set()
+    for name in ("a", "b"):
+        out = tmp_path / f"{name}.tar.zst"
+        done = airlock(
+            "pack", f"{REPOSITORY}:latest=oci:{tmp_path}/layout:latest", *platforms,
+            "--policy", host.root / "etc/airlock/policy.toml", "--output", out,
+            "--lock", tmp_path / f"{name}.lock", "--cache", tmp_path / f"cache-{name}",
+            "--no-log-proofs", "--no-progress",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        digests.add(out.read_bytes())
+        with BundleFile.open(out) as source:
+            statement = BundleStatement.parse(ArchiveReader(source).read_statement().raw)
+        [entry] = statement.images
+        assert str(entry.image.digest) == image.digest
+        assert f"blobs/sha256/{image.digest[7:]}" in {m.name for m in statement.metadata}
+        signed = {str(item.subject) for item in entry.evidence if item.store == "signature-tag"}
+        assert len(signed) == sets
+        assert {image.digest, amd64(image).digest} <= signed
+    assert len(digests) == 1, "the same bytes"
 
 
 def test_our_own_loader_takes_it(maintainer: Maintainer, image: Image, tmp_path: Path) -> None:
