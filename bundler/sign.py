@@ -91,6 +91,23 @@ class Signer:
             }
         )
 
+    def sign_statement(self, payload: bytes) -> bytes:
+        """Return a Sigstore bundle v0.3 that signs an in-toto statement, in a DSSE envelope."""
+        kind = "application/vnd.in-toto+json"
+        encoded = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
+        hint = bytes.fromhex(self.fingerprint)
+        return rfc8785.dumps(
+            {
+                "mediaType": _MEDIA_TYPE,
+                "verificationMaterial": {"publicKey": {"hint": _base64(hint)}},
+                "dsseEnvelope": {
+                    "payload": _base64(payload),
+                    "payloadType": kind,
+                    "signatures": [{"sig": _base64(_signature(self.key, encoded))}],
+                },
+            }
+        )
+
 
 def _signature(key: SigningKey, message: bytes) -> bytes:
     match key:

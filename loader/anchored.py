@@ -110,6 +110,8 @@ def note_of(
             "chains" if carried.verified(entry) else "not-asked-for"
         )
         return TrustNote(anchor=entry.anchor, kind=entry.kind, holds=holds)
+    if entry.kind == "deny-list":
+        return TrustNote(anchor=entry.anchor, kind=entry.kind, holds="not-asked-for")
     anchor = renewal.trust.find(entry.anchor)
     if anchor is None or anchor.kind != entry.kind:
         return TrustNote(anchor=entry.anchor, kind=entry.kind, holds="not-pinned")

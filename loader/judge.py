@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from loader.anchored import anchored_pieces, growth_of, note_of
 from loader.carried import Carried
+from loader.deny_lists import read_deny_lists
 from loader.digest import Digest
 from loader.errors import (
     AirlockError,
@@ -205,7 +206,9 @@ def judge(
     confirm = {rule.name for rule in policy.anchor_rules if rule.root_change == "confirm"}
     renewal = renew(trust, statement.trust, blobs, memory, confirm=confirm, limits=limits)
     trust = renewal.trust
-    if renewal.renewed:
+    lists = read_deny_lists(statement, blobs, policy, trust, memory, limits=limits)
+    policy = policy.denying(lists.denials)
+    if renewal.renewed or lists.denials:
         claims = judge_signatures(
             statement,
             claims.signatures,
@@ -234,10 +237,11 @@ def judge(
         trust=tuple(
             note_of(entry, blobs, carried, renewal, limits=limits)
             for entry in statement.trust
-            if entry.kind != "log"
+            if entry.kind not in {"log", "deny-list"}
         ),
         renewal=carried.settled(renewal),
-        learned=renewal.learned.and_more(carried.learned),
+        learned=renewal.learned.and_more(carried.learned).and_more(lists.learned),
+        lists=lists.problems,
         reference_time=reference_time,
         grown=growth_of(statement, blobs, trust, limits=limits),
     )

@@ -107,6 +107,7 @@ def _judged(judgement: Judgement, outcome: Outcome, *, explain: bool) -> Iterato
     receipts = {receipt.reference.tagged: receipt for receipt in outcome.trace.receipts}
     for image in judgement.images:
         yield from _image(image, outcome, receipts, explain=explain)
+    yield from (f"  warning  a carried deny list is nobody's: {one}" for one in judgement.lists)
     for name, repository in judgement.renewal.repositories.items():
         roles = ", ".join(f"{r.name} {r.version}" for r in repository.roles.values())
         yield f"  trust    {name}: renewed by this bundle, TUF {roles}"

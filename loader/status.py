@@ -21,7 +21,7 @@ from loader.state.floors import Floors
 from loader.state.history import reading
 from loader.state.ledger import Look, look
 from loader.trust.freshness import Reckoned
-from loader.trust.memory import HeadSeen, RootsSeen
+from loader.trust.memory import HeadSeen, ListsSeen, RootsSeen
 
 if TYPE_CHECKING:
     from loader.digest import Digest
@@ -193,6 +193,8 @@ def _trust(status: Status) -> Iterator[str]:
                 yield f"seen       {kind} {name}: root version {seen.newest}"
             case HeadSeen():
                 yield f"seen       {kind} {name}: {seen.size} entries"
+            case ListsSeen():
+                yield f"seen       {kind}: {len(seen.files)} signed lists, applied to every bundle"
 
 
 # --- JSON -----------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ from loader.state.record import Attempt, Failure, Outcome
 from loader.trust.anchors import KEY_ENDINGS, is_file, label_of
 from loader.trust.freshness import Reckoned
 from loader.trust.keys import PublicKey
-from loader.trust.memory import HeadSeen, TrustMemory
+from loader.trust.memory import HeadSeen, ListsSeen, RootsSeen, TrustMemory
 from loader.trust.trusted_root import TrustedRoot
 from loader.trust.tuf_pin import TufPin
 from loader.trust.tuf_replay import NEWEST_ROOT
@@ -282,13 +282,22 @@ def show(host: Host, *, names: Collection[str] = ()) -> Iterator[str]:
             shown_already.add(anchor.name)
             yield from _show_tuf(anchor, anchor.tuf, seen.trust)
     if not names:
-        for (kind, name), head in sorted(seen.trust.seen.items(), key=lambda item: item[0]):
-            if isinstance(head, HeadSeen):
-                yield f"log {name}: {head.size} entries seen"
-            elif kind == "notary":
-                yield f"notary {name}: root {head.newest} seen"
+        yield from _show_memory(seen.trust)
     if seen.note:
         yield f"note: {seen.note}"
+
+
+def _show_memory(memory: TrustMemory) -> Iterator[str]:
+    for (kind, name), seen in sorted(memory.seen.items(), key=lambda item: item[0]):
+        match seen:
+            case HeadSeen():
+                yield f"log {name}: {seen.size} entries seen"
+            case ListsSeen():
+                yield f"deny lists: {len(seen.files)} signed ones, applied to every bundle"
+            case RootsSeen() if kind == "notary":
+                yield f"notary {name}: root {seen.newest} seen"
+            case _:
+                pass  # a TUF root is shown with its anchor
 
 
 def _show_tuf(anchor: Anchor, pin: TufPin, memory: TrustMemory) -> Iterator[str]:

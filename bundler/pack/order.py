@@ -38,6 +38,8 @@ class PackOrder:
     policy: Path
     variables: Mapping[str, str]
     """What the policy is filled with."""
+    deny_lists: tuple[Path, ...]
+    """Signed deny lists that travel along."""
     output: Path
     format: Format
     channel: str | None
@@ -92,6 +94,7 @@ class PackOrder:
             platforms=_platforms(options, file),
             policy=policy,
             variables=read_variables(options.var),
+            deny_lists=tuple(options.deny_list),
             output=output,
             format="plain" if options.plain else "zstd",
             channel=channel,

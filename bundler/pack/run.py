@@ -21,6 +21,7 @@ from bundler.arriving import Arriving
 from bundler.collect import Wanted, gathered
 from bundler.dangerzone.signatures import SignatureFolders
 from bundler.notary.wanted import CapturedTrust, WantedTrust, expect_there
+from bundler.pack.deny_lists import carried_lists
 from bundler.pack.lock import Lock
 from bundler.pack.locked import gathered_locked
 from bundler.pack.logs import Shipped, grown
@@ -69,7 +70,8 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
         images = proven.images
         captured = _content_trust(order, images, store, far_side, cancelled)
         proposed = packed(order.proposal, store)
-        trust = (*far_side.carried(store), *tuf, *captured.entries, *proposed)
+        lists = carried_lists(order.deny_lists, store)
+        trust = (*far_side.carried(store), *lists, *tuf, *captured.entries, *proposed)
         statement = _statement(order, images, trust, store)
         signatures = _signatures(statement, signers)
         judgement = far_side.judge(statement, signatures, store, now=order.now)

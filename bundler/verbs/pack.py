@@ -57,6 +57,14 @@ def declare(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="ghcr-signer's folders: evidence beside the registries' own (again for more)",
     )
+    what.add_argument(
+        "--deny-list",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="carry this signed deny list (again for more); see `airlock deny add`",
+    )
     sealed = parser.add_argument_group("the bundle")
     sealed.add_argument("-o", "--output", type=Path, metavar="FILE", help="NAME.tar.zst")
     sealed.add_argument("--channel", metavar="NAME", help="the stream of bundles it belongs to")

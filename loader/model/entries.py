@@ -30,9 +30,10 @@ Store = Literal[
 
 A `supplement` was in no registry: a proof that the packer asked a log for (model/supplement.py).
 """
-TrustKind = Literal["trusted-root", "key", "tuf", "notary", "log", "policy"]
-"""What travels: files of anchors, a repository, how logs grew (model/growth.py), or a proposal for
-another policy (model/proposal.py): the proposal, the policy, and signatures over the proposal."""
+TrustKind = Literal["trusted-root", "key", "tuf", "notary", "log", "policy", "deny-list"]
+"""What travels: files of anchors, a repository, how logs grew (model/growth.py), a proposal for
+another policy (model/proposal.py: the proposal, the policy, and signatures over the proposal), or
+deny lists (model/deny_list.py)."""
 
 _STORES: Final = frozenset(get_args(Store))
 _TRUST_KINDS: Final = frozenset(get_args(TrustKind))

@@ -96,7 +96,7 @@ def judge_image(facts: ImageFacts, bundle: BundleClaims) -> ImageJudgement:
     return replace(judged, denied=denied)
 
 
-def decide(
+def decide(  # noqa: PLR0913 (each is shown by itself)
     statement: BundleStatement,
     bundle: BundleClaims,
     images: Sequence[ImageJudgement],
@@ -106,6 +106,7 @@ def decide(
     reference_time: datetime | None,
     learned: Learned = NOTHING_LEARNED,
     grown: Grown = NOTHING_GROWN,
+    lists: tuple[Problem, ...] = (),
 ) -> Authorized[Judgement]:
     """Allow the bundle if every requirement on every image is met and every name vouched for.
 
@@ -118,6 +119,7 @@ def decide(
         learned: what the host may remember of carried trust material.
         reference_time: the newest verified time in the bundle.
         grown: how logs grew.
+        lists: carried deny lists that do not count.
 
     Raises:
         PolicyError: something is not; its class is that of the first check that failed in the order
@@ -141,6 +143,7 @@ def decide(
         problems=tuple(problems),
         learned=learned,
         grown=grown,
+        lists=lists,
     )
     if problems:
         raise refusal(judgement)

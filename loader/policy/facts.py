@@ -396,6 +396,8 @@ class Judgement:
     learned: Learned = field(default_factory=Learned)
     """What a host may remember of carried trust material once it accepts the bundle."""
     grown: Grown = field(default_factory=Grown)
+    lists: tuple[Problem, ...] = ()
+    """Why carried deny lists do not count, where some do not."""
 
     def sightings(self, *, counting: bool) -> tuple[LogSighting, ...]:
         """Return where logs recorded evidence that verifies: all of it, or what counts alone."""

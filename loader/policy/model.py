@@ -6,7 +6,7 @@ Default deny: an image that no block matches, and one whose blocks require nothi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from loader.digest import Digest
@@ -27,13 +27,14 @@ from loader.policy.reading_anchors import (
     read_anchor_rules,
     read_anchors,
 )
+from loader.policy.reading_speakers import SPEAKER_KEYS, read_deny_speakers
 from loader.policy.rules import ClockRule, ImagePolicy
-from loader.policy.speakers import CertificateSpeaker, KeySpeaker
+from loader.policy.speakers import CertificateSpeaker, KeySpeaker, Said
 from loader.policy.variables import Filling, expect_variables, filler_of, speaks_of_images
 from loader.trust.anchors import AnchorFile, AnchorRule, AnchorUse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from loader.limits import Limits
     from loader.model.reference import Reference
@@ -82,6 +83,11 @@ POLICY_KEYS: Final = (
         words="what is denied, whoever signed it",
     ),
     Key(
+        name="deny-list",
+        form=Record(keys=SPEAKER_KEYS),
+        words="who may sign deny lists that bundles carry",
+    ),
+    Key(
         name="exception",
         form=Listing(of=Record(keys=EXCEPTION_KEYS)),
         words="claims that need not hold for some images for a time",
@@ -111,6 +117,8 @@ class Policy:
     variables: tuple[tuple[str, str], ...]
     """Those of this run that rules were filled with."""
     denials: tuple[Denial, ...]
+    deny_list: Said | None
+    """Who may sign deny lists that bundles carry; None where nobody may."""
     exceptions: tuple[Exemption, ...]
     warnings: tuple[str, ...]
     """What is allowed and perhaps not meant."""
@@ -165,7 +173,8 @@ class Policy:
         exceptions = read_exceptions(table, claims) if table.has("exception") else ()
         for name in sorted(variables.keys() - filling.used):
             raise PolicyFileError("no rule uses this variable", found=f"--var {name}")
-        uses = _uses_of(rules, anchors)
+        deny_list = read_deny_speakers(table.table("deny-list")) if table.has("deny-list") else None
+        uses = _uses_of(rules, anchors, deny_list)
         _expect_kinds(anchors, uses)
         _expect_aged(anchor_rules, uses)
         return cls(
@@ -179,9 +188,14 @@ class Policy:
             clock=clock,
             variables=tuple(sorted(variables.items())),
             denials=denials,
+            deny_list=deny_list,
             exceptions=exceptions,
             warnings=(*_warnings_of(rules), *_unused(anchors, anchor_rules, uses)),
         )
+
+    def denying(self, denials: tuple[Denial, ...]) -> Policy:
+        """Return the policy with more that is denied."""
+        return replace(self, denials=(*self.denials, *denials)) if denials else self
 
     @property
     def digest(self) -> Digest:
@@ -226,8 +240,16 @@ def _unused(
     return tuple(f"anchor.{name}: no rule refers to it" for name in named if name not in used)
 
 
+def _uses_of_speakers(said: Said) -> Iterator[AnchorUse]:
+    for speaker in said.speakers:
+        if isinstance(speaker, KeySpeaker):
+            yield AnchorUse(name=speaker.key, kind="key", where=said.where)
+        if speaker.trusted_root is not None:
+            yield AnchorUse(name=speaker.trusted_root, kind="trusted-root", where=said.where)
+
+
 def _uses_of(
-    rules: tuple[ImageRule, ...], anchors: tuple[AnchorFile, ...]
+    rules: tuple[ImageRule, ...], anchors: tuple[AnchorFile, ...], deny_list: Said | None
 ) -> tuple[AnchorUse, ...]:
     """Return every anchor that a rule refers to, each once, and those that vouch for these."""
     uses: dict[AnchorUse, None] = {}
@@ -239,12 +261,9 @@ def _uses_of(
                 uses[use] = None
             if isinstance(requirement, TufTargetClaim):
                 uses[AnchorUse(name=requirement.tuf_root, kind="tuf-root", where=where)] = None
-            for speaker in requirement.said.speakers:
-                if isinstance(speaker, KeySpeaker):
-                    uses[AnchorUse(name=speaker.key, kind="key", where=where)] = None
-                if speaker.trusted_root is not None:
-                    use = AnchorUse(name=speaker.trusted_root, kind="trusted-root", where=where)
-                    uses[use] = None
+            uses |= dict.fromkeys(_uses_of_speakers(requirement.said))
+    if deny_list is not None:
+        uses |= dict.fromkeys(_uses_of_speakers(deny_list))
     used = {use.name for use in uses}
     for anchor in anchors:
         if anchor.vouched_by and anchor.name in used:

@@ -154,6 +154,21 @@ def read_said(table: Table) -> Said:
     )
 
 
+def read_deny_speakers(table: Table) -> Said:
+    """Return who may sign deny lists: the table `[deny-list]`.
+
+    Raises:
+        PolicyFileError: nobody, or several who must sign one list together.
+    """
+    table.only(names_of(SPEAKER_KEYS))
+    said = read_said(table)
+    if said.threshold != 1 or said.quantifier != "any":
+        raise PolicyFileError(
+            "a deny list has one signature, and each list counts by itself", where=table.path
+        )
+    return said
+
+
 def _is_one(speaker: Speaker) -> bool:
     return isinstance(speaker, KeySpeaker) or (
         isinstance(speaker.identity, Exact) and isinstance(speaker.issuer, Exact)

@@ -3,6 +3,7 @@
     roots   a chain of root metadata, TUF or Notary: the digest of every root that was verified, the
             newest version of every other role, and the files that are needed again
     head    a log: the newest head that was verified
+    lists   deny lists: every one that was accepted
 
 Which kind a name has is part of its key, so that a log and a repository of one name stay apart. The
 ledger keeps these values among its floors, and the files that they name beside them; nothing here
@@ -21,8 +22,8 @@ from loader.errors import JsonFieldError, shown
 from loader.model.fields import Fields, decode_hex, format_instant
 from loader.model.strictjson import JsonObject
 
-TrustKind = Literal["tuf", "notary", "log"]
-TRUST_KINDS: Final[tuple[TrustKind, ...]] = ("tuf", "notary", "log")
+TrustKind = Literal["tuf", "notary", "log", "deny-list"]
+TRUST_KINDS: Final[tuple[TrustKind, ...]] = ("tuf", "notary", "log", "deny-list")
 NUMBER_MAX: Final = 2**63 - 1
 _COUNT_MAX: Final = 100_000
 
@@ -174,7 +175,34 @@ class HeadSeen:
         )
 
 
-Seen: TypeAlias = RootsSeen | HeadSeen
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListsSeen:
+    """Signed lists that were accepted; none is ever forgotten."""
+
+    files: Mapping[str, Digest]
+    """Kept with their bytes: each list as it was signed, by its digest."""
+
+    def covers(self, other: ListsSeen) -> bool:
+        """Tell whether every list of the other one is here."""
+        return other.files.items() <= self.files.items()
+
+    def plain(self) -> JsonObject:
+        """Return it as a JSON object."""
+        return {"files": {name: str(digest) for name, digest in self.files.items()}}
+
+    @classmethod
+    def parse(cls, fields: Fields) -> Self:
+        """Return what an object writes.
+
+        Raises:
+            FormatError: it is malformed.
+        """
+        fields.only("files")
+        files = fields.fields("files")
+        return cls(files={name: files.digest(name) for name in files.object})
+
+
+Seen: TypeAlias = RootsSeen | HeadSeen | ListsSeen
 TrustKey: TypeAlias = tuple[TrustKind, str]
 
 
@@ -184,6 +212,8 @@ def covers(new: Seen, old: Seen) -> bool:
         case RootsSeen(), RootsSeen():
             return new.covers(old)
         case HeadSeen(), HeadSeen():
+            return new.covers(old)
+        case ListsSeen(), ListsSeen():
             return new.covers(old)
         case _:
             return False
@@ -212,6 +242,8 @@ def parse_seen(kind: TrustKind, fields: Fields) -> Seen:
             return RootsSeen.parse(fields)
         case "log":
             return HeadSeen.parse(fields)
+        case "deny-list":
+            return ListsSeen.parse(fields)
         case _:
             assert_never(kind)
 
@@ -232,6 +264,11 @@ class TrustMemory:
         """Return a log's head that was seen."""
         found = self.seen.get(("log", name))
         return found if isinstance(found, HeadSeen) else None
+
+    def lists(self, name: str) -> ListsSeen | None:
+        """Return the lists that were accepted."""
+        found = self.seen.get(("deny-list", name))
+        return found if isinstance(found, ListsSeen) else None
 
     def with_seen(
         self, seen: Mapping[TrustKey, Seen], files: Mapping[Digest, bytes]
