@@ -119,6 +119,25 @@ install_olareg() {
     say "built olareg $version in $((SECONDS - begin)) s"
 }
 
+# Published schemas of the custom resources that the loader writes; they lie in their projects' modules.
+fetch_schema() { # MODULE VERSION PATH NAME
+    local to=.cache/schemas/$4 folder found
+    [ -s "$to" ] && { say "$4 is here"; return; }
+    mkdir -p .cache/schemas
+    folder=$(mktemp -d)
+    found=$(cd "$folder" && go mod init airlock.invalid/schemas 2>/dev/null && go mod download -json "$1@$2" |
+        sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p') || { rm -rf "$folder"; return 1; }
+    rm -rf "$folder"
+    install -m 644 "$found/$3" "$to" && say "fetched $4 of $1 $2"
+}
+
+schemas() {
+    fetch_schema github.com/kyverno/kyverno v1.13.4 \
+        config/crds/kyverno/kyverno.io_clusterpolicies.yaml kyverno.io_clusterpolicies.yaml &&
+    fetch_schema github.com/sigstore/policy-controller v0.13.0 \
+        config/300-clusterimagepolicy.yaml policy.sigstore.dev_clusterimagepolicies.yaml
+}
+
 tools() {
     if ! command -v go >/dev/null; then
         say "no go on PATH: olareg, regctl, crane, cosign and rekor are not built, and their tests are listed as missing"
@@ -135,6 +154,7 @@ tools() {
     install_go cosign2 github.com/sigstore/cosign/v2 v2.6.5 github.com/sigstore/cosign/v2/cmd/cosign || failed=1
     install_go rekor-server github.com/sigstore/rekor v1.5.4 github.com/sigstore/rekor/cmd/rekor-server || failed=1
     install_trillian || failed=1
+    schemas || failed=1
     [ $failed = 0 ] || say "some tools could not be built; their tests are listed as missing" >&2
     return $failed
 }
@@ -142,6 +162,7 @@ tools() {
 case ${1:-all} in
     packages) packages ;;
     tools) tools ;;
+    schemas) schemas ;;
     all) packages && tools ;;
     *) say "unknown: $1" >&2; exit 2 ;;
 esac

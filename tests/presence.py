@@ -20,6 +20,8 @@ TOOLS = ROOT / ".cache" / "bin"
 TRILLIAN_TABLES = TOOLS / "trillian-postgresql.sql"
 FROZEN = ROOT / "dist" / "airlock-loader" / "airlock-loader"
 FROZEN_PUSH = ROOT / "dist" / "airlock-push" / "airlock-push"
+SCHEMAS = ROOT / ".cache" / "schemas"
+SCHEMA_COUNT = 2
 SHARED = Path(os.environ.get("AIRLOCK_SHARED", ROOT.parent / "shared"))
 
 REQUIRE_ALL = os.environ.get("AIRLOCK_REQUIRE", "") == "all"
@@ -78,6 +80,11 @@ def _no_trillian_tables() -> str | None:
     return None if TRILLIAN_TABLES.is_file() else f"no {TRILLIAN_TABLES.relative_to(ROOT)}"
 
 
+def _no_schemas() -> str | None:
+    found = {path.name for path in SCHEMAS.glob("*.yaml")} if SCHEMAS.is_dir() else set()
+    return None if len(found) == SCHEMA_COUNT else f"no {SCHEMAS.relative_to(ROOT)}"
+
+
 NEEDS: dict[str, Need] = {
     "containerd": Need(programs=("containerd", "ctr", "runc"), root=True),
     "cosign": Need(programs=("cosign",)),
@@ -96,6 +103,7 @@ NEEDS: dict[str, Need] = {
     "olareg": Need(programs=("olareg",)),
     "podman": Need(programs=("podman", "runc"), root=True),
     "regctl": Need(programs=("regctl",)),
+    "schemas": Need(look=_no_schemas),
     "rekor": Need(
         programs=(
             *("rekor-server", "trillian_log_server", "trillian_log_signer"),
