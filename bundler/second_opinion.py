@@ -25,7 +25,6 @@ from loader.errors import VerificationError, shown
 from loader.evidence import Broken, SignedEvidence, Unsigned, evidence_of
 from loader.model.envelope import Envelope
 from loader.model.sigstore_bundle import CertificateMaterial, SigstoreBundle
-from loader.policy.claims.signature import SignatureClaim
 from loader.policy.facts import ImageJudgement, Judgement
 from loader.policy.speakers import CertificateSpeaker
 from loader.trust.store import Anchor, TrustStore
@@ -219,8 +218,7 @@ def _roots(image: ImageJudgement, trust: TrustStore) -> dict[str, Anchor]:
     """Return the trusted roots that this image's requirements judge certificates by."""
     names = [
         speaker.trusted_root
-        for requirement in image.policy.require
-        if isinstance(requirement, SignatureClaim)
+        for requirement in image.policy.on_images
         for speaker in requirement.said.speakers
         if isinstance(speaker, CertificateSpeaker)
     ]

@@ -16,6 +16,7 @@ from bundler.second_opinion import GAPS, SecondOpinion, second_opinion
 from bundler.store import ContentStore
 from loader.policy.facts import Judgement
 from tests.fakes import attach
+from tests.fakes.sigworld import statements
 from tests.fakes.sigworld.encoding import Json, b64, pem_of
 from tests.fakes.sigworld.identity import person
 from tests.fakes.sigworld.signed import SignedStatement
@@ -78,6 +79,17 @@ def test_it_agrees(stage: Stage, log: str, version: str) -> None:
     opinion = stage.opinion()
     assert (opinion.agreed, opinion.silent) == (1, {})
     assert str(opinion) == "1 agreed"
+
+
+def test_it_is_asked_about_attestations_too(stage: Stage) -> None:
+    stage.policy = AS_PACKED + KEYLESS.replace(
+        'claim = "signature"', f'claim = "attestation"\ntype = "{statements.SPDX}"'
+    )
+    world = stage.scene.world
+    said = statements.statement(stage.scene.image.digest, statements.SPDX, statements.spdx())
+    stage.attach(world.sign_statement(said, world.keyless(), log="v1").bundle())
+    opinion = stage.opinion()
+    assert (opinion.agreed, opinion.silent) == (1, {})
 
 
 def test_it_agrees_with_a_timestamp_beside_the_promise(stage: Stage) -> None:
