@@ -14,17 +14,24 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 
+from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
+
 from loader.digest import Digest
-from loader.errors import RefusedError
+from loader.errors import RefusedError, TrustRootFormatError
+from loader.limits import DEFAULT_LIMITS
 from loader.model.checkpoint import Checkpoint
 from loader.model.growth import LogGrowth
 from loader.model.sigstore_bundle import SigstoreBundle
 from loader.trust.keys import PublicKey
 from loader.trust.notary_pins import NotaryPins, PinnedKeys
 from loader.trust.trusted_root import TrustedRoot
+from loader.trust.tuf import TrustedSet
+from loader.trust.tuf_metadata import parse_metadata
+from loader.trust.tuf_words import DelegatorWords
 from loader.verify.certificate import Leaf, verify_path
 from loader.verify.growth import verify_growth
 from loader.verify.identity import read_signer
+from loader.verify.keyless import SigstoreKeys
 from loader.verify.notary.repository import verify_repository
 from loader.verify.note import verify_checkpoint
 from loader.verify.sct import verify_scts
@@ -159,11 +166,58 @@ def _written() -> frozenset[str]:
     return frozenset(json.dumps(document, sort_keys=True) for document in documents)
 
 
+def tuf(raw: bytes) -> None:
+    """Metadata of any role; a root in words, and as the next one after the fixtures' first."""
+    bounds = {"name": "fuzz", "size_max": len(raw), "limits": DEFAULT_LIMITS}
+    with suppress(TrustRootFormatError):
+        parse_metadata(raw, Timestamp, **bounds)  # type: ignore[arg-type]
+        return
+    with suppress(TrustRootFormatError):
+        parse_metadata(raw, Snapshot, **bounds)  # type: ignore[arg-type]
+        return
+    with suppress(TrustRootFormatError):
+        parse_metadata(raw, Targets, **bounds)  # type: ignore[arg-type]
+        return
+    payload = parse_metadata(
+        raw, Root, name="fuzz", size_max=len(raw), limits=DEFAULT_LIMITS
+    ).payload
+    tuple(DelegatorWords.parse(raw, name="fuzz").lines())
+    first = next(seeds("tuf"))
+    if raw != first:
+        trusted = TrustedSet(first, name="fuzz", keys=SigstoreKeys(trusted_root=root()))
+        trusted.update_root(raw)
+        if payload not in _roots():
+            raise ForgeryError(payload)
+
+
+@cache
+def _tuf_seeds() -> tuple[bytes, ...]:
+    with tarfile.open(FIXTURES / "tuf" / "good-v3.tar.gz") as archive:
+        names = sorted(n for n in archive.getnames() if n.endswith(".json") and "metadata" in n)
+        files = [archive.extractfile(name) for name in names]
+        return tuple(file.read() for file in files if file is not None)
+
+
+@cache
+def _roots() -> frozenset[bytes]:
+    """What the fixtures' roots say."""
+    found = set()
+    for raw in _tuf_seeds():
+        with suppress(RefusedError):
+            found.add(
+                parse_metadata(
+                    raw, Root, name="seed", size_max=len(raw), limits=DEFAULT_LIMITS
+                ).payload
+            )
+    return frozenset(found)
+
+
 DOORS: dict[str, Callable[[bytes], None]] = {
     "bundle": bundle,
     "checkpoint": checkpoint,
     "certificate": certificate,
     "growth": growth,
+    "tuf": tuf,
     "notary": notary,
 }
 
@@ -178,6 +232,9 @@ def knock(door: str, raw: bytes) -> None:
 
 def seeds(door: str) -> Iterator[bytes]:
     """Real input of one door, taken from what real tools made."""
+    if door == "tuf":
+        yield from _tuf_seeds()
+        return
     yield from _notary()[0].values() if door == "notary" else _of_bundles(door)
 
 

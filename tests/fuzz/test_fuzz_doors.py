@@ -47,10 +47,11 @@ def test_what_was_signed_is_known() -> None:
     assert doors._heads()
     assert doors._issued()
     assert doors._written()
+    assert doors._roots()
 
 
 @pytest.mark.parametrize("door", doors.DOORS)
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_spoilt_seeds(door: str, data: st.DataObject) -> None:
     raw = bytearray(data.draw(st.sampled_from(list(doors.seeds(door)))))
@@ -65,7 +66,8 @@ def test_spoilt_seeds(door: str, data: st.DataObject) -> None:
 def test_a_forgery_would_be_seen(door: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # A door that lets everything in must end the run, or the fuzzer looks for nothing.
     names = {
-        "bundle": "_signed", "checkpoint": "_heads", "growth": "_heads", "notary": "_written"
+        "bundle": "_signed", "checkpoint": "_heads", "growth": "_heads", "notary": "_written",
+        "tuf": "_roots",
     }  # fmt: skip
     known = names.get(door, "_issued")
     monkeypatch.setattr(doors, known, frozenset)
