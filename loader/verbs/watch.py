@@ -72,6 +72,7 @@ def look(call: Call, *, summary: Callable[[Sequence[Event]], str]) -> int:
     """Look as the arguments say; `summary` words the last line of a look."""
     from loader.config import Config  # noqa: PLC0415
     from loader.interrupts import Interrupts  # noqa: PLC0415
+    from loader.verbs.judged import open_host  # noqa: PLC0415
 
     arguments = call.arguments
     config = Config.read(call.places.config)
@@ -81,14 +82,29 @@ def look(call: Call, *, summary: Callable[[Sequence[Event]], str]) -> int:
     status = 0
     try:
         while True:
-            status = one_cycle(call, config, target, summary=summary, quiet=not once)
+            with interrupts.held():
+                # In the middle of a policy a signal would look like a fault of the policy's.
+                host, _ = open_host(call)
+            status = one_cycle(call, host, config, target, summary=summary, quiet=not once)
             if once:
                 break
-            time.sleep(config.watch.interval_seconds)
+            if _told_to_end(config.watch.interval_seconds):
+                return 0
     except InterruptedLoadError as e:
-        return say_error(e)
+        said = say_error(e)
+        # Whoever watches until told to end has done all that was asked.
+        return said if once else 0
     interrupts.ignore()
     return status
+
+
+def _told_to_end(seconds: float) -> bool:
+    """Wait for the next look; tell whether a signal ended the wait: nothing is left undone then."""
+    try:
+        time.sleep(seconds)
+    except InterruptedLoadError:
+        return True
+    return False
 
 
 def _target(call: Call, settings: WatchSettings) -> Target | None:
@@ -112,6 +128,7 @@ def _target(call: Call, settings: WatchSettings) -> Target | None:
 
 def one_cycle(
     call: Call,
+    host: Host,
     config: Config,
     target: Target | None,
     *,
@@ -119,11 +136,9 @@ def one_cycle(
     quiet: bool = False,
 ) -> int:
     """Look into the folder once; say a line for each file; return the exit status."""
-    from loader.verbs.judged import open_host  # noqa: PLC0415
     from loader.watch.spool import Spool  # noqa: PLC0415
 
     arguments = call.arguments
-    host, _ = open_host(call)
     events: list[Event] = []
     status = 0
     with Spool.open(arguments.folder, file_systems=config.watch.file_systems) as spool:
