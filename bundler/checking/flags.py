@@ -19,7 +19,7 @@ from bundler.checking.flag_options import IDENTITY, WORKFLOW, are_given, literal
 from bundler.policies.toml_text import Value, lines
 from bundler.preflight import FarSide
 from loader.errors import ConditionError, PolicyError, PolicyFileError, UsageError, shown
-from loader.policy.variables import read_variables
+from loader.policy.variables import VARIABLE, read_variables
 from loader.trust.anchors import is_file
 
 NAME: Final = "the command line"
@@ -75,6 +75,14 @@ def read(
         UsageError: the flags contradict one another, or cannot be meant.
         AnchorFileError, TrustRootError: key or trusted root cannot be read.
     """
+    variable = VARIABLE.search(raw.decode())
+    if variable is not None:
+        # A flag means its text, letter by letter: what a script passes on must fill nothing in.
+        raise UsageError(
+            "a word in braces is a variable, and only a policy file has those",
+            found=shown(variable[0]),
+            hint="--policy FILE with --var NAME=VALUE",
+        )
     try:
         return FarSide.read(raw, where=NAME, folder=Path())
     except PolicyFileError as e:

@@ -189,6 +189,10 @@ def test_annotations_must_be_signed_along(at: Desk) -> None:
         ((*WHO, "--insecure-ignore-tlog=perhaps"), "true or false"),
         ((*WHO, "--policy", "policy.toml"), "--policy"),
         ((*WHO, "--json", "--output", "text"), "--json"),
+        ((*WHO[:3], "https://{tag}.example"), "a word in braces"),
+        (("--key", "release.pub", "-a", "release={tag}"), "a word in braces"),
+        ((*WHO, "--type", "https://acme.example/{tag}"), "a word in braces"),
+        (("--source-uri", "github.com/acme/app", "--source-branch", "{tag}"), "a word in braces"),
     ],
 )
 def test_flags_that_cannot_be_meant(at: Desk, arguments: tuple[str, ...], words: str) -> None:
