@@ -22,6 +22,7 @@ from loader.errors import (
     GoneError,
     KeptEvidenceError,
     MissingError,
+    NotaryError,
     PolicyError,
     RollbackError,
     RuntimeGoneError,
@@ -253,7 +254,7 @@ class _Bundle:
             try:
                 judgement, error = cls._judge(lasting, signed, host, store, now, memory)
                 older = False
-            except (TrustRootError, RollbackError):
+            except (NotaryError, TrustRootError, RollbackError):
                 # This host has seen newer trust material than the bundle carries: judged by its
                 # own, as it was then, and said.
                 judgement, error = cls._judge(lasting, signed, host, store, now, NO_MEMORY)

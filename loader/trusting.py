@@ -11,6 +11,7 @@ it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from loader.trust.anchors import KEY_ENDINGS, is_file, label_of
 from loader.trust.freshness import Reckoned
 from loader.trust.keys import PublicKey
 from loader.trust.memory import HeadSeen, ListsSeen, RootsSeen, TrustMemory
+from loader.trust.notary_pins import NotaryPins
 from loader.trust.trusted_root import TrustedRoot
 from loader.trust.tuf_pin import TufPin
 from loader.trust.tuf_replay import NEWEST_ROOT
@@ -281,6 +283,8 @@ def show(host: Host, *, names: Collection[str] = ()) -> Iterator[str]:
         if anchor.tuf is not None and anchor.name not in shown_already:
             shown_already.add(anchor.name)
             yield from _show_tuf(anchor, anchor.tuf, seen.trust)
+        if isinstance(anchor.value, NotaryPins):
+            yield from (f"  pinned: {line}" for line in anchor.value.lines())
     if not names:
         yield from _show_memory(seen.trust)
     if seen.note:
@@ -295,9 +299,16 @@ def _show_memory(memory: TrustMemory) -> Iterator[str]:
             case ListsSeen():
                 yield f"deny lists: {len(seen.files)} signed ones, applied to every bundle"
             case RootsSeen() if kind == "notary":
-                yield f"notary {name}: root {seen.newest} seen"
+                yield f"notary {name}: roots {min(seen.roots)} to {seen.newest} seen"
+                yield from _roles(seen)
             case _:
                 pass  # a TUF root is shown with its anchor
+
+
+def _roles(seen: RootsSeen) -> Iterator[str]:
+    for name, role in seen.roles.items():
+        until = "" if role.expires is None else f", until {role.expires:%Y-%m-%d}"
+        yield f"    {name} {role.version}{until}"
 
 
 def _show_tuf(anchor: Anchor, pin: TufPin, memory: TrustMemory) -> Iterator[str]:
@@ -307,9 +318,7 @@ def _show_tuf(anchor: Anchor, pin: TufPin, memory: TrustMemory) -> Iterator[str]
         yield "  remembered: nothing; no bundle brought its repository yet"
     else:
         yield f"  remembered: roots {min(seen.roots)} to {seen.newest}"
-        for name, role in seen.roles.items():
-            until = "" if role.expires is None else f", until {role.expires:%Y-%m-%d}"
-            yield f"    {name} {role.version}{until}"
+        yield from _roles(seen)
     yield "  who may sign:"
     words = DelegatorWords.parse(_root_of(pin, memory, anchor.name), name=anchor.name)
     yield from (f"    {line}" for line in words.lines())
@@ -370,7 +379,11 @@ def pin_file(anchors: Path, name: str, source: Path) -> tuple[Path, str]:
 def _recognized(raw: bytes, source: Path) -> tuple[str, str]:
     """Return the name that a file has in an anchor's folder, and its fingerprint."""
     where = shown(str(source))
-    if source.suffix in KEY_ENDINGS or raw.lstrip().startswith(b"-----BEGIN PUBLIC KEY"):
+    text = raw.lstrip()
+    is_certificate = text.startswith(b"-----BEGIN CERTIFICATE")
+    if text.startswith(b"-----BEGIN PUBLIC KEY") or (
+        source.suffix in KEY_ENDINGS and not is_certificate
+    ):
         key = PublicKey.parse(raw, name=where)
         return "key.pub", f"{key.algorithm} {key.fingerprint}"
     pin = TufPin(root=raw, origin=where)
@@ -380,14 +393,27 @@ def _recognized(raw: bytes, source: Path) -> tuple[str, str]:
         pass
     else:
         return "root.json", f"TUF root {version} sha256 {pin.digest.hex}"
+    with contextlib.suppress(RefusedError):
+        pins = NotaryPins.parse(raw, name=where, read=_elsewhere)
+        ending = "pem" if raw.lstrip().startswith(b"-----BEGIN") else "json"
+        return f"notary-root.{ending}", f"notary root, {'; '.join(pins.lines())}"
     try:
         TrustedRoot.parse(raw, name=where)
     except AirlockError as e:
         raise AnchorFileError(
             "not a file that could be an anchor",
             where=where,
-            expected="a public key, a trusted_root.json, or a TUF root",
+            expected="a public key, a trusted_root.json, a TUF root, or a Notary root's pins",
             found=e.message,
         ) from e
     ending = "jsonl" if raw.strip().count(b"\n{") else "json"
     return f"trusted_root.{ending}", f"trusted root sha256 {Digest.of(raw).hex}"
+
+
+def _elsewhere(file: str) -> bytes:
+    """Refuse pins that are not whole in one file."""
+    raise AnchorFileError(
+        "pins that name another file",
+        where=shown(file),
+        hint="put both into the anchor's folder by hand",
+    )

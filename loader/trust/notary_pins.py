@@ -13,7 +13,7 @@ There is no trust on first use: `disable_tofu` may stand in the last one and cha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -105,6 +105,13 @@ class NotaryPins:
         root = parse_root(raw, where=name, limits=limits).content.roles[ROOT]
         keys = PinnedKeys(key_ids=frozenset(root.key_ids))
         return cls(name=name, keys={_EVERY: keys}, authorities={})
+
+    def lines(self) -> Iterator[str]:
+        """Yield the pins in words, each for whom."""
+        for name, keys in sorted(self.keys.items()):
+            yield f"{shown(name)[1:-1]}: root key {' or '.join(sorted(keys.key_ids)) or 'none'}"
+        for prefix, pinned in sorted(self.authorities.items()):
+            yield f"{shown(prefix)[1:-1]}...: {pinned}"
 
     def pin_of(self, gun: str) -> Pin | None:
         """Return the one pin for a repository: Notary's precedence (trustpinning/trustpin.go).

@@ -230,10 +230,15 @@ def test_an_older_bundle_after_a_newer_one(site: Site) -> None:
     site.notary.add(site.gun, "1.0.1", top)
     site.store.tag("1.0.1", site.image.descriptor)
     site.pack("1.0.1", output="new.tar.zst")
+    assert site.load("old.tar.zst").returncode == 0
     assert site.load("new.tar.zst").returncode == 0
     done = site.load("old.tar.zst")
     assert done.returncode == 16, done.stderr
     assert "rollback.notary" in done.stdout + done.stderr
+    local = site.try_run(
+        "loader", "--root", "host", "verify-local", "--all", "--policy", "policy.toml"
+    )
+    assert local.returncode == 0, local.stdout + local.stderr
     assert site.load("new.tar.zst").returncode == 0
 
 
