@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -45,6 +46,14 @@ def _started(watcher: Watcher, *options: str) -> subprocess.Popen[str]:
     )
 
 
+def _loaded(watcher: Watcher) -> int:
+    """The channel's floor, looked at while somebody may be writing it."""
+    try:
+        return watcher.sequence()
+    except (sqlite3.Error, OSError):
+        return 0
+
+
 def test_without_a_timer_it_goes_on_and_ends_when_told_to(watcher: Watcher, tmp_path: Path) -> None:
     watcher.configure("interval-seconds = 1")
     for number in (1, 2):
@@ -55,7 +64,7 @@ def test_without_a_timer_it_goes_on_and_ends_when_told_to(watcher: Watcher, tmp_
             shutil.copy(tmp_path / f"{number}.tar.zst", part)
             part.rename(watcher.spool / f"{number}.tar.zst")
             deadline = time.monotonic() + 30
-            while watcher.sequence() != number:
+            while _loaded(watcher) != number:
                 assert process.poll() is None, process.communicate()
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
