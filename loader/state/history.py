@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from loader.errors import StateError, StateMissingError, shown
+from loader.errors import ReadOnlyError, StateError, shown
 from loader.places import open_private_folder
 from loader.state import database, signed_rows
 from loader.state.floors import Copy, Floors, read_copy
@@ -137,11 +137,8 @@ def reading(places: Places) -> Iterator[Reading]:
             database.expect_never_begun(copy, where=where)
             yield Reading(None, copy, where=where)
             return
-        if places.ledger.with_name(places.ledger.name + "-journal").exists():
-            raise StateError("a run was cut off in the middle", where=where, hint=_JOURNAL_HINT)
+        db = _opened(places, stack, where=where)
         with database.translated(where):
-            db = database.connect(places.ledger, mode="ro")
-            stack.callback(db.close)
             if database.is_empty(db):
                 database.expect_never_begun(copy, where=where)
                 yield Reading(None, copy, where=where)
@@ -150,14 +147,19 @@ def reading(places: Places) -> Iterator[Reading]:
         yield Reading(db, copy, where=where)
 
 
-def expect_some(places: Places) -> None:
-    """Refuse to answer from a memory that is not there.
+def _opened(places: Places, stack: contextlib.ExitStack, *, where: str) -> sqlite3.Connection:
+    """Open the ledger for reading.
 
     Raises:
-        StateMissingError: nothing was ever loaded on this host.
+        StateError: a run was cut off, and only a writer may play its journal back.
     """
-    if not places.ledger.exists():
-        raise StateMissingError(
-            "this host has no ledger: nothing was ever loaded",
-            where=database.shown_path(places.ledger),
-        )
+    try:
+        with database.translated(where):
+            db = database.connect(places.ledger, mode="ro")
+            stack.callback(db.close)
+            database.is_empty(db)
+            return db
+    except ReadOnlyError as e:
+        if not places.ledger.with_name(places.ledger.name + "-journal").exists():
+            raise
+        raise StateError("a run was cut off in the middle", where=where, hint=_JOURNAL_HINT) from e

@@ -37,16 +37,18 @@ def run(call: Call) -> int:
     from loader.state.history import reading  # noqa: PLC0415
     from loader.state.ledger import look  # noqa: PLC0415
 
-    look(call.places)  # refuses a memory that is damaged, or was put back
-    with reading(call.places) as ledger:
-        records = tuple(ledger.records())
-    if not records:
+    if not call.places.ledger.exists():
+        look(call.places)  # refuses, where there was one
         print_out(_json((), None) if call.arguments.json else "NOTHING WAS LOADED on this host\n")
         return 0
-    if not call.arguments.yes:
-        found, evidence, error = _go(call, records, really=False)
-    else:
+    if call.arguments.yes:
+        # First of all it opens the ledger as a load does: that brings a run that died to its end.
         found, evidence, error = _go_and_record(call)
+    else:
+        look(call.places)  # refuses a memory that is damaged, or was put back
+        with reading(call.places) as ledger:
+            records = tuple(ledger.records())
+        found, evidence, error = _go(call, records, really=False)
     if call.arguments.json:
         print_out(_json(found, evidence))
     else:
