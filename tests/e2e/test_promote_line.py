@@ -375,8 +375,8 @@ def test_a144_a_challenge_that_wants_our_login_elsewhere(
 
 def test_ct_12_evidence_that_shows_a_moment_later(release: Release, plain: FakeRegistry) -> None:
     name = rf"sha256-{release.image.digest.removeprefix('sha256:')}\.sig$"
-    # The first look is before anything is written, the second is the one that must find it.
-    plain.faults.append(Fault(pattern=name, method="GET", on=(2,), status=404))
+    # Two looks are before it is written; the third is the first that must find it, and does not.
+    plain.faults.append(Fault(pattern=name, method="GET", on=(3,), status=404))
     release.promote(plain)
     assert set(release_tags(plain.store("rel/app"))) == set(TAGS)
 
@@ -387,7 +387,8 @@ def test_ct_12_evidence_that_never_shows(release: Release, plain: FakeRegistry) 
     plain.faults.append(fault)
     with pytest.raises(RemoteIncompleteError):
         release.promote(plain)
-    assert fault.count == 1 + VERY_QUICK.visible_count
+    # One look before anything is written, one before the tag is.
+    assert fault.count == 2 + VERY_QUICK.visible_count
     assert release_tags(plain.store("rel/app")) == {}
 
 
