@@ -72,6 +72,11 @@ _HOW_KEYS: Final = (
         words="whether a transparency log must hold it, and who shows that it does",
     ),
     Key(
+        name="logs",
+        form=Whole(minimum=1, maximum=AUTHORITY_COUNT_MAX),
+        words="how many distinct transparency logs must hold it",
+    ),
+    Key(
         name="sct",
         form=Whole(minimum=0, maximum=AUTHORITY_COUNT_MAX),
         words="how many certificate transparency logs must have promised the certificate",
@@ -181,6 +186,7 @@ class _How:
 
     trusted_root: str | None
     log: LogNeed | None
+    logs: int | None
     sct: int | None
     timestamps: int | None
 
@@ -192,6 +198,9 @@ class _How:
         return cls(
             trusted_root=name,
             log=table.word("log", _LOGS) if table.has("log") else None,
+            logs=table.integer("logs", minimum=1, maximum=AUTHORITY_COUNT_MAX)
+            if table.has("logs")
+            else None,
             sct=_authorities(table, "sct"),
             timestamps=_authorities(table, "timestamps"),
         )
@@ -201,6 +210,7 @@ class _How:
         return _How(
             trusted_root=self.trusted_root or defaults.trusted_root,
             log=self.log or defaults.log,
+            logs=self.logs or defaults.logs,
             sct=defaults.sct if self.sct is None else self.sct,
             timestamps=defaults.timestamps if self.timestamps is None else self.timestamps,
         )
@@ -221,6 +231,7 @@ def _listed(table: Table, *, defaults: _How) -> Speaker:
         how = replace(
             how,
             trusted_root=how.trusted_root if recorded else own.trusted_root,
+            logs=how.logs if recorded else own.logs,
             sct=own.sct,
         )
     return _speaker(table, how=how)
@@ -265,6 +276,7 @@ def _speaker(table: Table, *, how: _How) -> Speaker:
         log=how.log or "promise",
         sct=1 if how.sct is None else how.sct,
         timestamps=how.timestamps or 0,
+        logs=_logs(table, how, log=how.log or "promise"),
         workflow=tuple(
             (name, table.text(_WORKFLOW_PREFIX + name))
             for name in WORKFLOW_EXTENSIONS
@@ -299,8 +311,22 @@ def _key_speaker(table: Table, *, how: _How) -> KeySpeaker:
             hint='leave it away, or ask for `log = "promise"` or `timestamps = 1`',
         )
     return KeySpeaker(
-        key=key, trusted_root=how.trusted_root, log=log, timestamps=how.timestamps or 0
+        key=key,
+        trusted_root=how.trusted_root,
+        log=log,
+        timestamps=how.timestamps or 0,
+        logs=_logs(table, how, log=log),
     )
+
+
+def _logs(table: Table, how: _How, *, log: LogNeed) -> int:
+    if how.logs is not None and log == "none":
+        raise PolicyFileError(
+            "a number of logs where none is asked for",
+            where=table.at("logs"),
+            hint='ask for `log = "promise"` or `log = "proof"`, and name a trusted root',
+        )
+    return how.logs or 1
 
 
 def _pattern(table: Table, name: str) -> TextPattern:

@@ -59,6 +59,8 @@ class KeySpeaker:
     log: LogNeed
     timestamps: int
     """How many distinct timestamp authorities must have seen the signature."""
+    logs: int = 1
+    """How many distinct logs must hold it, where `log` asks for any."""
 
     def filled(self, fill: Fill) -> KeySpeaker:
         """Return the speaker: a key has no variables."""
@@ -66,7 +68,7 @@ class KeySpeaker:
         return self
 
     def __str__(self) -> str:
-        return f"key {self.key!r}" + _conditions(self.log, self.timestamps)
+        return f"key {self.key!r}" + _conditions(self.log, self.logs, self.timestamps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,8 @@ class CertificateSpeaker:
     sct: int
     """How many certificate transparency logs must have promised the certificate."""
     timestamps: int
+    logs: int = 1
+    """How many distinct logs must hold it, where `log` asks for any."""
     workflow: tuple[tuple[str, str], ...] = ()
     """Extensions of GitHub's certificates by the words of cosign's flags, each with its value."""
     extensions: tuple[tuple[str, str], ...] = ()
@@ -99,15 +103,15 @@ class CertificateSpeaker:
         extra += "".join(f", {name} {value!r}" for name, value in self.extensions)
         return (
             f"identity {self.identity} by issuer {self.issuer}, root {self.trusted_root!r}{extra}"
-            + _conditions(self.log, self.timestamps)
+            + _conditions(self.log, self.logs, self.timestamps)
         )
 
 
 Speaker: TypeAlias = KeySpeaker | CertificateSpeaker
 
 
-def _conditions(log: LogNeed, timestamps: int) -> str:
-    words = "" if log == "none" else f", log {log}"
+def _conditions(log: LogNeed, logs: int, timestamps: int) -> str:
+    words = "" if log == "none" else f", log {log}" + (f" of {logs} logs" if logs > 1 else "")
     return words + (f", timestamps {timestamps}" if timestamps else "")
 
 

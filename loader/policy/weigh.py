@@ -309,6 +309,11 @@ def _recorded_otherwise(speaker: Speaker, signed: Signed) -> Problem | None:
         return _too_few("no entry in a log of the trusted root", "a promise or proof")
     if speaker.log == "proof" and not proven:
         return _too_few("no proof of inclusion in a log of the trusted root", "a proof")
+    held = {one.log for one in (proven if speaker.log == "proof" else promised)}
+    if speaker.log != "none" and len(held) < speaker.logs:
+        return _too_few(
+            "too few distinct logs of the trusted root hold it", str(speaker.logs), str(len(held))
+        )
     stamps = {time.authority for time in signed.times if time.source == "timestamp"}
     if len(stamps) < speaker.timestamps:
         return _too_few(

@@ -73,6 +73,30 @@ def test_the_one_tree_of_a_second_log_signs_its_index(world: World) -> None:
     assert code_of(bundle_of(bundle), managed(world, signer)) == "signature.inclusion"
 
 
+@pytest.mark.parametrize("need", ["promise", "proof"])
+def test_a065_two_logs_are_not_one_log_twice(scene: Scene, need: str) -> None:
+    two = f'{AS_PACKED}{LOGGED}log = "{need}"\nlogs = 2\n'
+    act = scene.world.sign_image(scene.image.digest, scene.release)
+    again = scene.world.sign_image(scene.image.digest, scene.release)
+    bundle = act.bundle()
+    bundle["verificationMaterial"]["tlogEntries"] += again.bundle()["verificationMaterial"][
+        "tlogEntries"
+    ]
+    attach.attach_bundle(scene.image, encoded(bundle))
+    refused = scene.refused(two, entry_of(scene.image))
+    assert refused.code == "policy.condition"
+    said = "too few distinct logs of the trusted root hold it; expected 2; found 1"
+    assert said in str(refused.reasons)
+
+
+def test_a065_two_logs_that_hold_it_count(scene: Scene) -> None:
+    two = AS_PACKED + LOGGED + 'log = "proof"\nlogs = 2\n'
+    act = scene.world.sign_image(scene.image.digest, scene.release, log="both")
+    attach.attach_bundle(scene.image, encoded(act.bundle()))
+    (image,) = scene.run(two, entry_of(scene.image)).images
+    assert [claim.holds for claim in image.claims] == ["met"]
+
+
 @pytest.mark.parametrize("index", [0, 2**62])
 def test_an_old_signature_does_not_climb_over_the_floor(scene: Scene, index: int) -> None:
     act = scene.world.sign_image(scene.image.digest, scene.release)

@@ -146,6 +146,7 @@ def test_a_threshold_that_cannot_be_reached_is_refused() -> None:
         ('key = "release"', 'key = "release"\nlog = "promise"'),
         ('key = "release"', 'key = "release"\nlog = "proof"'),
         ('key = "release"', 'key = "release"\ntimestamps = 1'),
+        ('key = "release"', 'key = "release"\nlogs = 2'),
         ('key = "release"', 'key = "release"\nsct = 1'),
         ('key = "release"', 'key = "release"\nlog = true'),
         ('key = "release"', 'key = "release"\ntrusted-root = "sigstore"\nlog = "none"'),
