@@ -216,6 +216,9 @@ def _requirements(
             f"authority {one.name}: as one of several, with attestations" for one in attesting
         ]
         yield _claim("signature", plain), [*blocked, *dropped]
+    elif len(attesting) > 1 and max(len(one.types) for one in attesting) > 1:
+        # There one authority must attest all of it; here each requirement would take any of them.
+        yield _blocked(["several authorities that each attest several types"])
     elif len({one.types for one in attesting}) == 1:
         for kind in attesting[0].types:
             yield {**_claim("attestation", attesting), "type": kind}, blocked
@@ -358,6 +361,8 @@ def _whole(pattern: str, name: str, found: Translation) -> str:
 def _type(attestation: Node, name: str, blocked: list[str]) -> str:
     kind, called = attestation.text("predicateType"), attestation.text("name")
     literal = TYPES.get(kind, kind)
+    if not kind:
+        blocked.append(f"authority {name}, attestation {called}: no predicateType")
     policy = attestation.node("policy")
     if policy is not None:
         said = re.sub(r"\s", "", policy.text("data"))

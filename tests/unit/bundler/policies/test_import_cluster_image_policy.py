@@ -256,3 +256,22 @@ def test_several_policies_in_one_file_all_apply() -> None:
     found = translate(list(documents(raw, where="")), where="")
     assert len(tomllib.loads(found.text)["image"]) == 2
     assert any("TrustRoot" in note for note in found.notes)
+
+
+def test_x8_two_authorities_do_not_share_the_work_of_one() -> None:
+    """There one attests all types; here the SBOM of one and the scan of the other would do."""
+    kinds = "    attestations:\n    - predicateType: spdxjson\n    - predicateType: vuln\n"
+    one = KEYLESS + kinds
+    other = KEYLESS.replace("acme/app", "acme/other") + kinds
+    found, document = imported(f"{ALL}  authorities:\n{one}{other}")
+    (only,) = document["image"][0]["require"]
+    assert only["certificate-identity"].startswith("nobody:")
+    assert "several authorities that each attest several types" in found.untranslated[0]
+    alone = requirements(f"{ALL}  authorities:\n{one}")
+    assert [table["claim"] for table in alone] == ["attestation", "attestation"]
+
+
+def test_x8_an_attestation_without_a_type_is_no_signature() -> None:
+    text = f"{ALL}  authorities:\n{KEYLESS}    attestations:\n    - name: x\n"
+    (only,) = requirements(text)
+    assert only["certificate-identity"].startswith("nobody:")
