@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from loader.model.strictjson import JsonValue
+    from loader.model.strictjson import JsonObject, JsonValue
 
 Severity = Literal["critical", "high", "medium", "low", "negligible", "unknown"]
 SEVERITIES: Final[tuple[Severity, ...]] = (
@@ -40,6 +40,7 @@ KEEP: Final = frozenset(
         *("matches", "vulnerability", "id", "severity", "fix", "state", "artifact", "name"),
         *("runs", "results", "ruleId", "level", "tool", "driver", "rules", "properties"),
         *("security-severity", "locations", "physicalLocation", "artifactLocation"),
+        "defaultConfiguration",
         *("method", "score"),
     }
 )
@@ -101,6 +102,8 @@ def read_scan(predicate: JsonValue) -> Scan:
 
 
 def _read_result(result: JsonValue, where: str) -> tuple[ResultFormat, list[Finding]]:
+    if isinstance(result, dict) and not _is_of_one_scanner(result):
+        result = {}  # what two formats could be read from is in none
     match result:
         case None:
             return "empty", []
@@ -115,6 +118,17 @@ def _read_result(result: JsonValue, where: str) -> tuple[ResultFormat, list[Find
             return "SARIF", list(_sarif(Fields(result, where)))
         case _:
             return "unknown", []
+
+
+def _is_of_one_scanner(result: JsonObject) -> bool:
+    """Tell whether findings stand in one place, as its scanner spells it.
+
+    Read as the one format it may be clean, and as the other full of holes.
+    """
+    places = [key for key in result if key.casefold() in {"results", "matches", "runs"}]
+    if "SchemaVersion" in result:
+        return places in ([], ["Results"])
+    return len(places) <= 1
 
 
 def _trivy(fields: Fields) -> Iterator[Finding]:
@@ -171,6 +185,8 @@ def _sarif_severity(rule: Fields | None, level: str) -> Severity:
         score = rule.fields("properties").object.get("security-severity")
         if score is not None:
             return _of_score(score)
+    if not level and rule is not None and rule.has("defaultConfiguration"):
+        level = _text(rule.fields("defaultConfiguration"), "level")  # SARIF 2.1.0, 3.27.10
     return _LEVELS.get(level, "medium")  # "warning" is SARIF's default
 
 
@@ -193,7 +209,7 @@ def _of_score(score: JsonValue) -> Severity:
         number = float(score) if isinstance(score, str | int | float) else None
     except ValueError:
         return _severity(score) if isinstance(score, str) else "unknown"
-    if number is None or isinstance(score, bool):
+    if number is None or isinstance(score, bool) or not number >= 0:  # "nan" is no score either
         return "unknown"
     for least, severity in _SCORES:
         if number >= least:
@@ -202,7 +218,7 @@ def _of_score(score: JsonValue) -> Severity:
 
 
 def _severity(word: str) -> Severity:
-    return _WORDS.get(word.casefold(), "unknown")
+    return _WORDS.get(word.strip().casefold(), "unknown")
 
 
 def _list(fields: Fields, name: str) -> list[Fields]:
