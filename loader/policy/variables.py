@@ -27,6 +27,8 @@ Fill: TypeAlias = "Callable[[str], str]"
 
 OF_IMAGES: Final = ("tag", "repository")
 OF_EVIDENCE: Final = ("digest", "source_commit", "source_tag", "source_uri")
+NO_TAG: Final = "{tag: this image has none}"
+"""No ref of Git and no tag holds a colon or a space (git-check-ref-format)."""
 VALUE_LENGTH_MAX: Final = 256
 VARIABLE: Final = re.compile(r"\{([a-z][a-z0-9_]{0,31})\}", re.ASCII)
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
@@ -150,9 +152,10 @@ class Filling:
 def filler_of(reference: Reference) -> Fill:
     """Return what fills an image's variables into a text.
 
-    Without a tag `{tag}` is left as it stands, and nothing that is compared with it equals it.
+    Without a tag `{tag}` becomes what nothing equals. Left as it stands it would be a name that Git
+    takes: who may push any tag but those that are protected would push the tag `{tag}`.
     """
-    values = {"repository": reference.name} | ({"tag": reference.tag} if reference.tag else {})
+    values = {"repository": reference.name, "tag": reference.tag or NO_TAG}
     return lambda text: VARIABLE.sub(lambda m: values.get(m[1], m[0]), text)
 
 
