@@ -139,13 +139,21 @@ def _denial(table: Table) -> Denial:
         )
     if table.has("issuer") and not table.has("identity"):
         raise PolicyFileError("an issuer without an identity", where=table.at("issuer"))
+    key = table.optional_text("key") or ""
+    if ":" in key and KEY_FINGERPRINT.fullmatch(key) is None:
+        raise PolicyFileError(
+            "neither the name of an anchor nor a key's fingerprint",
+            where=table.at("key"),
+            expected="sha256: and 64 digits of 0-9a-f",
+            found=shown(key),
+        )
     return Denial(
         reason=table.text("reason"),
         source=table.path,
         digest=_digest(table) if table.has("digest") else None,
         identity=table.optional_text("identity") or "",
         issuer=table.optional_text("issuer") or "",
-        key=table.optional_text("key") or "",
+        key=key,
         before=datetime.combine(table.day("before"), time.min, tzinfo=UTC)
         if table.has("before")
         else None,

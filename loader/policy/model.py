@@ -190,7 +190,11 @@ class Policy:
             denials=denials,
             deny_list=deny_list,
             exceptions=exceptions,
-            warnings=(*_warnings_of(rules), *_unused(anchors, anchor_rules, uses)),
+            warnings=(
+                *_warnings_of(rules),
+                *_unused(anchors, anchor_rules, uses),
+                *_idle(denials, uses),
+            ),
         )
 
     def denying(self, denials: tuple[Denial, ...]) -> Policy:
@@ -238,6 +242,18 @@ def _unused(
     used = {use.name for use in uses}
     named = dict.fromkeys((*(one.name for one in anchors), *(one.name for one in rules)))
     return tuple(f"anchor.{name}: no rule refers to it" for name in named if name not in used)
+
+
+def _idle(denials: tuple[Denial, ...], uses: tuple[AnchorUse, ...]) -> tuple[str, ...]:
+    """Return what of `[[deny]]` is perhaps not meant: it would deny nobody."""
+    used = {use.name for use in uses}
+    found: list[str] = []
+    for one in denials:
+        if one.key and ":" not in one.key and one.key not in used:
+            found.append(f"{one.source}: key {shown(one.key)} is no anchor that a rule refers to")
+        if _REGEXP_SIGNS.search(one.identity) is not None or "*" in one.identity:
+            found.append(f"{one.source}: {shown(one.identity)} is compared letter by letter")
+    return tuple(found)
 
 
 def _uses_of_speakers(said: Said) -> Iterator[AnchorUse]:
