@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from loader.errors import (
     ConditionError,
     ContentsError,
+    ContradictionError,
     DeniedError,
     EvidenceInvalidError,
     EvidenceLimitError,
@@ -218,6 +219,8 @@ def _result(
             where=requirement.said.where,
             found=f"{len(failing)} of {len(items)}: {_why(failing)}",
         )
+    if problem is None and isinstance(requirement, ProvenanceClaim):
+        problem = _contradiction(requirement, items, targets)
     chosen = sorted(counting, key=lambda item: item.weighed.at, reverse=True)
     return ClaimResult(
         requirement=requirement,
@@ -231,6 +234,30 @@ def _result(
         facts=tuple(dict.fromkeys(f for item in chosen for f in item.weighed.facts)),
         problem=problem,
     )
+
+
+def _contradiction(
+    requirement: ProvenanceClaim, items: Sequence[_Item], targets: Sequence[_Target]
+) -> Problem | None:
+    """Tell whether somebody named here made provenance of the image that contradicts itself.
+
+    A good one beside it does not help: a builder whose word is taken has lied about this image, or
+    somebody else has its identity. Whoever is not named comes not so far, and so refuses nothing.
+    """
+    for item in items:
+        found = item.weighed.problem
+        if (
+            item.weighed.stage == "contents"
+            and found is not None
+            and found.code == ContradictionError.code
+            and any(target.takes(item) for target in targets)
+        ):
+            return replace(
+                found,
+                message=f"{found.message}, and no other provenance makes up for that",
+                where=requirement.said.where,
+            )
+    return None
 
 
 def _distinct(items: Sequence[_Item]) -> frozenset[str]:

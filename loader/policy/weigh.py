@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from loader.errors import (
     ConditionError,
+    ContradictionError,
     EvidenceInvalidError,
     IdentityError,
     LimitError,
@@ -169,9 +170,11 @@ def _under(
         return found
     meaning = _means(claim, signed, subjects, about, contents)
     found = replace(found, subjects=meaning.subjects, facts=meaning.facts)
-    if meaning.problem is not None:
-        return replace(found, stage=meaning.stage, problem=meaning.problem)
     denied = denied_signer(signed, about.reference, about.denials)
+    # A contradiction refuses an image (results.py), and a stolen key must not be able to do that.
+    contradicts = meaning.problem is not None and meaning.problem.code == ContradictionError.code
+    if meaning.problem is not None and not (denied is not None and contradicts):
+        return replace(found, stage=meaning.stage, problem=meaning.problem)
     if denied is not None:
         return replace(found, stage="denied", problem=denied)
     return replace(

@@ -77,6 +77,7 @@ KEYS: Final = (
         words="SLSA build level that it must come to",
     ),
 )
+_VERSIONS: Final = {GENERATOR_CONTAINER: "0.2", GITHUB_WORKFLOW: "1"}
 _SOURCE: Final = re.compile(r"[a-z0-9][a-z0-9.:-]*(?:/[A-Za-z0-9._~-]+)+", re.ASCII)
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
 _WORKFLOW: Final = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*", re.ASCII)
@@ -298,6 +299,13 @@ def _other_build(claim: ProvenanceClaim, provenance: Provenance, signer: Signer)
             kind,
             hint="" if wanted else "`build-type` and `builder-id` name another kind",
         )
+    if kind in _VERSIONS and provenance.version != _VERSIONS[kind]:
+        # Its builder writes no other; what else it says there was never looked at.
+        return _problem(
+            "a version of provenance that this kind of build never has",
+            _VERSIONS[kind],
+            provenance.version,
+        )
     if isinstance(signer, CertificateSigner) and (
         kind == GENERATOR_CONTAINER or signer.san.startswith(GENERATOR)
     ):
@@ -376,8 +384,10 @@ def _others(
     ):
         yield "version", str(version), ref
     branch = claim.source_branch and f"refs/heads/{claim.source_branch}"
-    if branch and branch not in provenance.branches:
-        yield "branch", branch, ", ".join(provenance.branches) or ref
+    # What an event tells of a tag's branch is nothing beside a ref that is a branch itself.
+    branches = (ref,) if ref.startswith("refs/heads/") else provenance.branches
+    if branch and branch not in branches:
+        yield "branch", branch, ", ".join(branches) or ref
     for name, expected in claim.workflow_inputs:
         given = "not recorded" if provenance.inputs is None else provenance.inputs.get(name)
         if provenance.inputs is None or given != expected:
