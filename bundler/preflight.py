@@ -18,12 +18,18 @@ from loader.judge import judge, judge_statement
 from loader.limits import DEFAULT_LIMITS
 from loader.model.bundle import BlobSource, BundleStatement, TrustEntry
 from loader.model.descriptor import Descriptor
+from loader.model.reference import Reference
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.facts import Judgement
 from loader.policy.model import Policy
 from loader.trust.anchors import label_of
 from loader.trust.freshness import Reckoned
 from loader.trust.store import TrustStore
+
+WHEN_PACKED: Final = (
+    "what the policy asks of a bundle (signature, channel) is judged when it is packed"
+)
+"""What is said where an image that is in no bundle is judged."""
 
 _MEDIA_TYPES: Final = {
     "key": "application/x-pem-file",
@@ -100,6 +106,26 @@ class FarSide:
             for rule in self.policy.rules
         )
         return replace(self, policy=replace(self.policy, rules=rules, channels=()))
+
+    def between_registries(self, reference: Reference) -> FarSide:
+        """Return the same policy without what it asks of a bundle, for an image that moves alone.
+
+        Where the policy leaves it to a bundle's signature to name this image, the name stays as
+        it is asked for; else evidence must name it here, too.
+
+        Raises:
+            UsageError: nothing would be left to verify.
+        """
+        asked = self.policy.rules_for(reference).require
+        if not any(isinstance(one, BundleSignatureClaim) for one in asked):
+            return self.beside_bundle
+        if all(isinstance(one, BundleSignatureClaim) for one in asked):
+            raise UsageError(
+                "the policy asks for nothing but a bundle signature, and a registry has no bundle",
+                where=reference.name,
+                hint="promote under a policy for this step, which asks for what registries hold",
+            )
+        return self.before_packing
 
     def judge(
         self,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bundler.checking.subject import Subject, named
-from bundler.preflight import FarSide
+from bundler.preflight import WHEN_PACKED, FarSide
 from loader.digest import Digest
 from loader.errors import PolicyError, VerificationError
 from loader.evidence import Broken, Found, SignedEvidence, Unsigned, evidence_of
@@ -68,10 +68,7 @@ def judged(subject: Subject, far_side: FarSide, *, now: datetime) -> Verdict:
     if subject.kind == "image":
         asked = far_side.before_packing
         if far_side.asks_of_bundles:
-            note = (
-                "what the policy asks of a bundle (signature, channel) is judged when it is packed"
-            )
-            subject = replace(subject, notes=(*subject.notes, note))
+            subject = replace(subject, notes=(*subject.notes, WHEN_PACKED))
     judgement, error = _judge(subject, asked, now=now)
     if error is not None and judgement is not None and not judgement.images:
         # It was refused before anybody looked at an image. What is there about them is still worth

@@ -25,7 +25,7 @@ from bundler.collect import CollectedImage, Wanted, gathered
 from bundler.errors import RemoteIncompleteError, RemoteNotFoundError
 from bundler.evidence import Evidence, Finder
 from bundler.pack.plan import plan
-from bundler.preflight import FarSide
+from bundler.preflight import WHEN_PACKED, FarSide
 from bundler.progress import Collecting, Meter
 from bundler.promote.order import PromoteOrder
 from bundler.promote.summary import Promoted
@@ -40,12 +40,9 @@ from bundler.registry.streams import blob_reader
 from bundler.sources import RegistryImage
 from bundler.store import ContentStore
 from loader.digest import Digest
-from loader.errors import UsageError
 from loader.graph import ImageGraph
 from loader.model.bundle import EvidenceEntry, ImageEntry
 from loader.model.descriptor import Descriptor
-from loader.model.reference import Reference
-from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.facts import Judgement
 
 _NESTED_EVIDENCE: int = 2
@@ -62,8 +59,8 @@ def promote(order: PromoteOrder, *, meter: Meter) -> Promoted:
         UsageError: the order cannot be carried out as it is.
     """
     began = time.monotonic()
-    far_side = FarSide.open(order.policy)
-    _expect_registry_policy(far_side, order.source.reference)
+    asked = FarSide.open(order.policy)
+    far_side = asked.between_registries(order.source.reference)
     cancelled = threading.Event()
     store = ContentStore(order.reach.cache, cancelled=cancelled)
     progress = Collecting(meter, "promote")
@@ -78,6 +75,7 @@ def promote(order: PromoteOrder, *, meter: Meter) -> Promoted:
     progress.end()
     return replace(
         promoted,
+        notes=(*promoted.notes, *((WHEN_PACKED,) if asked.asks_of_bundles else ())),
         warnings=far_side.policy.warnings,
         seconds=time.monotonic() - began,
     )
@@ -287,16 +285,6 @@ def _judged(
 ) -> Judgement:
     statement = plan((entry,), (), store, created=order.now)
     return far_side.judge(statement, (), store, now=order.now)
-
-
-def _expect_registry_policy(far_side: FarSide, reference: Reference) -> None:
-    rules = far_side.policy.rules_for(reference)
-    if any(isinstance(one, BundleSignatureClaim) for one in rules.require):
-        raise UsageError(
-            "the policy asks for a bundle signature, and a registry has no bundle",
-            where=reference.name,
-            hint="promote under a policy for this step, which asks for what registries hold",
-        )
 
 
 def _expect_same(there: ImageGraph, here: ImageGraph, *, where: str) -> None:

@@ -154,14 +154,54 @@ def test_nothing_is_written_when_the_source_is_refused(
     assert destination.requests == []
 
 
-def test_a_policy_that_wants_a_bundle_signature_is_no_policy_for_registries(
+BUNDLE_SIGNATURE = '[[image.require]]\nclaim = "bundle-signature"\nkey = "release"\n'
+
+
+def test_what_a_policy_asks_of_a_bundle_is_left_out_with_a_note(
+    release: Release, destination: FakeRegistry
+) -> None:
+    """One policy for both ways: `verify IMAGE` and `policy test` answer alike."""
+    policy = release.folder / "policy.toml"
+    named = policy.read_text().replace('name = "as-packed"\n', "")
+    policy.write_text(named + BUNDLE_SIGNATURE)
+    promoted = release.promote(destination)
+    assert any("asks of a bundle" in note for note in promoted.notes)
+    (judged,) = promoted.judgement.images
+    assert [claim.claim for claim in judged.claims] == ["signature"]
+    assert release_tags(destination.store("rel/app")) == dict.fromkeys(TAGS, release.image.digest)
+
+
+def test_what_else_a_policy_asks_is_asked_still(
     release: Release, destination: FakeRegistry
 ) -> None:
     policy = release.folder / "policy.toml"
-    more = '[[image.require]]\nclaim = "bundle-signature"\nkey = "release"\n'
-    policy.write_text(policy.read_text() + more)
-    with pytest.raises(UsageError, match="no bundle"):
+    policy.write_text(policy.read_text() + BUNDLE_SIGNATURE)
+    other = release.world.managed("other")
+    (release.folder / "release.pub").write_bytes(other.public_pem)
+    with pytest.raises(PolicyError):
         release.promote(destination)
+    assert destination.requests == []
+
+
+def test_without_a_bundle_signature_evidence_must_name_the_image(
+    release: Release, destination: FakeRegistry
+) -> None:
+    policy = release.folder / "policy.toml"
+    policy.write_text(policy.read_text().replace('name = "as-packed"\n', ""))
+    with pytest.raises(PolicyError):
+        release.promote(destination)
+    assert destination.requests == []
+
+
+def test_a_policy_for_bundles_alone_promotes_nothing(
+    release: Release, destination: FakeRegistry
+) -> None:
+    policy = release.folder / "policy.toml"
+    head, _, _ = policy.read_text().partition("[[image.require]]")
+    policy.write_text(head + BUNDLE_SIGNATURE)
+    with pytest.raises(UsageError, match="nothing but a bundle signature"):
+        release.promote(destination)
+    assert release.registry.requests == destination.requests == []
 
 
 @pytest.mark.parametrize("what", ["tags", "referrers"])
