@@ -10,7 +10,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from loader.digest import Digest
-from loader.errors import AirlockError, FormatError, LimitError, VerificationError
+from loader.errors import (
+    AirlockError,
+    FormatError,
+    InterruptedLoadError,
+    LimitError,
+    VerificationError,
+)
 from loader.model.growth import LogGrowth
 from loader.policy.claims.content_trust import ContentTrustClaim, gun_of, weigh_trust
 from loader.policy.claims.tuf_target import TufTargetClaim, weigh_target
@@ -121,6 +127,8 @@ def note_of(
         raw = blobs.read(entry.blobs[0], where=entry.anchor, size_max=limits.certificate_size_max)
         try:
             same = PublicKey.parse(raw, name=entry.anchor).fingerprint == anchor.fingerprint
+        except InterruptedLoadError:
+            raise
         except AirlockError:
             same = False
     return TrustNote(anchor=entry.anchor, kind=entry.kind, holds="matches" if same else "differs")

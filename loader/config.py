@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
 
-from loader.errors import AirlockError, ConfigFileError, LocalError, PolicyFileError, shown
+from loader.errors import (
+    AirlockError,
+    ConfigFileError,
+    InterruptedLoadError,
+    LocalError,
+    PolicyFileError,
+    shown,
+)
 from loader.limits import DEFAULT_LIMITS, KIB
 from loader.model.bundle import SEQUENCE_MAX
 from loader.places import expect_private, read_small_file
@@ -109,6 +116,8 @@ class Config:
             )
         except FileNotFoundError:
             return cls()
+        except InterruptedLoadError:
+            raise
         except (LocalError, OSError) as e:
             raise ConfigFileError(
                 "the configuration cannot be used", where=where, found=str(e)
@@ -216,6 +225,8 @@ class _KeyFiles:
         try:
             raw = read_small_file(self.folder / name, size_max=_KEY_SIZE_MAX, what="a key")
             return PublicKey.parse(raw, name=name)
+        except InterruptedLoadError:
+            raise
         except AirlockError as e:
             raise PolicyFileError(
                 "a key that the configuration names cannot be used", where=where, found=str(e)

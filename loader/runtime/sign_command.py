@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, final
 
-from loader.errors import AirlockError, RuntimeLoadError, StateKeyError
+from loader.errors import AirlockError, InterruptedLoadError, RuntimeLoadError, StateKeyError
 from loader.limits import KIB
 from loader.model.fields import decode_base64
 from loader.runtime.calls import Call, Client
@@ -58,6 +58,8 @@ class CommandSigner:
             )
         try:
             return decode_base64(done.stdout.decode("ascii", "replace").strip(), where=NAME)
+        except InterruptedLoadError:
+            raise
         except AirlockError as e:
             raise StateKeyError(
                 "what the sign-command says is no signature",

@@ -20,6 +20,7 @@ from loader.digest import Digest
 from loader.errors import (
     AirlockError,
     BusyError,
+    InterruptedLoadError,
     LocalError,
     NoSpaceError,
     ReadOnlyError,
@@ -194,7 +195,7 @@ def read(db: sqlite3.Connection, *, where: str) -> tuple[Head, Floors]:
     try:
         floors = _read_floors(db)
         return _follow(rows, floors, where=where), floors
-    except StateError:
+    except (InterruptedLoadError, StateError):
         raise
     except (AirlockError, AttributeError, TypeError) as e:
         raise StateError("the ledger cannot be understood", where=where, found=shown(e)) from e
@@ -246,6 +247,8 @@ def read_floors(db: sqlite3.Connection, *, where: str) -> Floors:
     """
     try:
         return _read_floors(db)
+    except InterruptedLoadError:
+        raise
     except (AirlockError, AttributeError, TypeError, ValueError) as e:
         raise StateError("the ledger cannot be understood", where=where, found=shown(e)) from e
 
@@ -335,6 +338,8 @@ def parse_digest(text: str, *, where: str) -> Digest:
     """
     try:
         return Digest.parse(text)
+    except InterruptedLoadError:
+        raise
     except AirlockError as e:
         raise StateError("the ledger cannot be understood", where=where, found=shown(e)) from e
 

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loader.digest import Digest
-from loader.errors import AirlockError, FormatError, StateError, StateKeyError, shown
+from loader.errors import (
+    AirlockError,
+    FormatError,
+    InterruptedLoadError,
+    StateError,
+    StateKeyError,
+    shown,
+)
 from loader.model.fields import decode_base64
 from loader.state.record import Attempt, parse_record
 from loader.state.signing import LOST_HINT, key_id, signed_by
@@ -91,6 +98,8 @@ def keys(db: sqlite3.Connection, *, where: str) -> dict[Digest, PublicKey]:
     for text, spki in db.execute("SELECT key, spki FROM keys"):
         try:
             key = PublicKey.from_der(read_base64(spki, where=where), name="the host's key")
+        except InterruptedLoadError:
+            raise
         except AirlockError as e:
             raise StateError("a key of the ledger is damaged", where=where, found=shown(e)) from e
         if str(key_id(key)) != text:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from loader.digest import Digest
-from loader.errors import AirlockError, AnchorFileError, TrustRootError, shown
+from loader.errors import AirlockError, AnchorFileError, InterruptedLoadError, TrustRootError, shown
 from loader.limits import DEFAULT_LIMITS
 from loader.trust.anchors import KEY_ENDINGS, AnchorKind, AnchorUse
 from loader.trust.freshness import Dates, age_of, oldest
@@ -259,6 +259,8 @@ class _Reader:
             value = self._value(use, raw, path)
         except AnchorFileError:
             raise  # of another file, which it names
+        except InterruptedLoadError:
+            raise
         except AirlockError as e:
             raise AnchorFileError(
                 f"the {use.kind} {use.name!r} cannot be understood: {e.message}",
@@ -343,6 +345,8 @@ class _Reader:
         raw = _read(path, size_max=self.limits.trusted_root_size_max)
         try:
             authority = Authority.parse_pem(raw, name=described.name, limits=self.limits)
+        except InterruptedLoadError:
+            raise
         except AirlockError as e:
             raise AnchorFileError(
                 f"the certificate of {described.name!r} cannot be understood: {e.message}",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from loader.errors import AirlockError, UsageError, shown
+from loader.errors import AirlockError, InterruptedLoadError, UsageError, shown
 from loader.verbs.call import NoForce, declare_bundle
 from loader.verbs.judged import judged
 from loader.verbs.signing import signing
@@ -122,6 +122,8 @@ def _wish(call: Call, target: Target) -> Wish:
         asked = host_platform()
     try:
         platform = None if asked is None else Platform.parse(asked)
+    except InterruptedLoadError:
+        raise
     except AirlockError as e:
         raise UsageError("not a platform", where="--platform", found=shown(asked)) from e
     return Wish(

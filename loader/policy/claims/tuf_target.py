@@ -20,6 +20,7 @@ from loader.errors import (
     ContentsError,
     EvidenceInvalidError,
     FormatError,
+    InterruptedLoadError,
     PolicyFileError,
     shown,
 )
@@ -166,6 +167,8 @@ def weigh_target(
         )
         text = claim.pointer.find_text(document)
         digest = Digest.parse(text or "", where=str(claim.pointer))
+    except InterruptedLoadError:
+        raise
     except AirlockError as e:
         return _differs(
             EvidenceInvalidError.code,
