@@ -21,12 +21,19 @@ from bundler.checking.verdict import judged
 from bundler.policies.claims import ProposedClaim, claims_of
 from bundler.policies.toml_text import Value, comment, lines
 from bundler.preflight import FarSide
-from loader.errors import NoEvidenceError, TrustRootError, UsageError, VerificationError
+from loader.errors import (
+    ContradictionError,
+    NoEvidenceError,
+    TrustRootError,
+    UsageError,
+    VerificationError,
+)
 from loader.evidence import Broken, Found, SignedEvidence, Unsigned, evidence_of, kind_of
 from loader.graph import read_graph
 from loader.model.bundle import ImageEntry
 from loader.model.fields import format_instant
 from loader.policy.facts import ImageJudgement
+from loader.policy.variables import VARIABLE
 from loader.policy.weigh import who_of
 from loader.supplement import Supplements
 from loader.trust.anchors import AnchorFile, AnchorUse
@@ -167,11 +174,16 @@ def _text(
 
 
 def _struck_off(proposed: Sequence[_Proposed], image: ImageJudgement) -> bool:
-    """Fall back to what says less where the image does not meet what says more."""
+    """Fall back to what says less where the image does not meet what says more.
+
+    Not from provenance that contradicts its certificate: as some attestation it would pass.
+    """
     struck = [
         one
         for one, claim in zip(proposed, image.claims, strict=True)
-        if claim.problem is not None and len(one.claims) > 1
+        if claim.problem is not None
+        and claim.problem.code != ContradictionError.code
+        and len(one.claims) > 1
     ]
     for one in struck:
         del one.claims[0]
@@ -204,7 +216,9 @@ def _gather(entry: ImageEntry, subject: Subject, known: Known) -> tuple[list[_Pr
         if not said:
             left[f"{kind_of(evidence).words}: no known root or given key verifies it"] = None
         for speaker, signed in said:
-            claims = list(claims_of(evidence, signed))
+            claims = [one for one in claims_of(evidence, signed) if _is_literal(one.table)]
+            if not _is_literal(speaker):
+                claims = []
             if not claims:
                 left[f"{kind_of(evidence).words}: no claim is about such"] = None
                 continue
@@ -213,6 +227,14 @@ def _gather(entry: ImageEntry, subject: Subject, known: Known) -> tuple[list[_Pr
             one.count += 1
             one.at += [time.at for time in signed.times]
     return list(found.values()), list(left)
+
+
+def _is_literal(table: Mapping[str, Value]) -> bool:
+    """Tell whether a policy would take these texts as they are, and not fill something in.
+
+    Git takes braces in the name of a tag, and so a stranger's certificate may hold a variable.
+    """
+    return VARIABLE.search(repr(table)) is None
 
 
 def _comments(signed: Signed) -> list[str]:

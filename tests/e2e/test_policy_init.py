@@ -14,7 +14,7 @@ from loader.policy.model import Policy
 from tests.e2e.checking import IDENTITY, ISSUER, NOW, Desk, Ran, desk, sign_by_key, sign_keyless
 from tests.fakes import attach
 from tests.fakes.sigworld import statements
-from tests.fakes.sigworld.identity import COMMIT
+from tests.fakes.sigworld.identity import COMMIT, workflow
 from tests.fakes.sigworld.signed import Layer
 
 PACKAGES = {"packages": [{"name": "app", "SPDXID": "SPDXRef-app", "versionInfo": "1.0.0"}]}
@@ -203,3 +203,26 @@ def test_hostile_text_stays_in_its_comment(at: Desk) -> None:
         (image,) = tomllib.loads((at.folder / "policy.toml").read_text())["image"]
         assert image["match"] == at.name
         assert len(image["require"]) == 1
+
+
+def test_provenance_that_contradicts_itself_is_not_asked_for_as_something_less(at: Desk) -> None:
+    sign_keyless(at)
+    attest(at, statements.slsa_v1(commit="0" * 40))
+    assert proposed(at).status == 0
+    assert [one["claim"] for one in requirements(at)] == ["signature"]
+    text = (at.folder / "policy.toml").read_text()
+    assert "the provenance contradicts its certificate about the commit" in text
+
+
+def test_a_strangers_identity_does_not_become_a_variable(at: Desk) -> None:
+    """Git takes `{tag}` and `{x}` for names of tags; the first would fit every release."""
+    sign_keyless(at)
+    for ref in ("refs/tags/{tag}", "refs/tags/{x}"):
+        said = statements.statement(at.image.digest, statements.SPDX, statements.spdx() | PACKAGES)
+        signed = at.world.sign_statement(said, at.world.keyless(workflow(ref=ref)))
+        attach.attach_bundle(at.image, signed.bundle(), fallback="full")
+    ran = proposed(at)
+    assert ran.status == 0, ran.err
+    assert [one["claim"] for one in requirements(at)] == ["signature"]
+    text = (at.folder / "policy.toml").read_text()
+    assert "refs/tags/{" not in text
