@@ -200,11 +200,15 @@ def level_of(
     provenance: Provenance, signer: Signer, listed: tuple[ListedBuilder, ...]
 ) -> tuple[int, str]:
     """Return the SLSA build level that provenance which holds comes to, and why."""
-    builder = provenance.value("builder")
-    trusted = max((one.level for one in listed if one.id.matches(builder)), default=0)
-    if not isinstance(signer, CertificateSigner) or signer.issuer != GITHUB_ISSUER:
-        return (trusted, "listed in the policy") if trusted else (1, "a builder that is not known")
-    return _level_on_github(signer, listed, trusted)
+    if isinstance(signer, CertificateSigner) and signer.issuer == GITHUB_ISSUER:
+        # GitHub vouches for the workflow that signed; which builder it calls itself, nobody does.
+        return _level_on_github(signer, listed, _trusted(listed, signer.san))
+    trusted = _trusted(listed, provenance.value("builder"))
+    return (trusted, "listed in the policy") if trusted else (1, "a builder that is not known")
+
+
+def _trusted(listed: tuple[ListedBuilder, ...], builder: str) -> int:
+    return max((one.level for one in listed if one.id.matches(builder)), default=0)
 
 
 def _level_on_github(
@@ -217,9 +221,9 @@ def _level_on_github(
     if _GENERATOR_3.fullmatch(name) is not None and RELEASE_REF.fullmatch(ref) is not None:
         return LEVEL_MAX, "slsa-github-generator at a release"
     hosted = (2, "GitHub's own machines") if runner else (1, "the certificate names no machine")
-    if trusted < LEVEL_MAX:
-        return (trusted, "listed in the policy") if trusted else hosted
-    if signer.san == signer.extensions.get("18"):
+    if trusted < LEVEL_MAX or not runner:
+        return (trusted, "listed in the policy") if 0 < trusted < LEVEL_MAX else hosted
+    if signer.extensions.get("18", signer.san) == signer.san:
         return 2, "the builder is the caller's own workflow"
     if _PINNED_REF.fullmatch(ref) is None and not _pins(listed, signer.san):
         return 2, "the builder's ref can move, and the policy does not name it"

@@ -16,6 +16,7 @@ from tests.fakes.sigworld.identity import Identity, workflow
 from tests.unit.loader.policy.claiming import (
     attest,
     claims,
+    facts,
     require,
     run,
 )
@@ -166,3 +167,40 @@ def test_t21_a_type_that_is_nearly_one(scene: Scene, kind: str) -> None:
     assert refused(scene, require("provenance")).code == "no-evidence.claim"
     asked = require("attestation", 'type = "https://slsa.dev/provenance/v1"')
     assert refused(scene, asked).code == "no-evidence.claim"
+
+
+# --- levels ---------------------------------------------------------------------------------------
+
+CI = "acme/ci/.github/workflows/b.yml@refs/tags/v3"
+LISTED = f"""
+[[builder]]
+id = "{SERVER}acme/ci/.github/workflows/b.yml"
+level = 3
+"""
+BY_ANY_OF_ACME = BY_ACME.replace("acme/app/", "acme/[^/]+/")
+
+
+def test_a_builder_does_not_become_another_by_calling_itself_so(scene: Scene) -> None:
+    """Only for another kind of build may its name differ from who signed."""
+    kind = "https://acme.example/build"
+    lie = statements.slsa_v1(builder=SERVER + CI, build_type=kind)
+    other = workflow(called="acme/hobby/.github/workflows/b.yml@refs/tags/v3")
+    attest(scene, statements.SLSA_V1, lie, by=other)
+    asked = (f'build-type = "{kind}"', f'builder-id = "{SERVER}{CI}"')
+    refusal = refused(scene, require("provenance", *asked, "level = 3", who=BY_ANY_OF_ACME), LISTED)
+    assert "another level" in refusal.found
+    assert run(scene, require("provenance", *asked, "level = 2", who=BY_ANY_OF_ACME), LISTED)
+
+
+@pytest.mark.parametrize(("missing", "level"), [(None, 3), (11, 1), (18, 2)])
+def test_a_certificate_that_leaves_away_what_level_3_needs(
+    scene: Scene, missing: int | None, level: int
+) -> None:
+    identity = workflow(called=CI) if missing is None else workflow(called=CI).but({missing: None})
+    predicate = statements.slsa_v1(builder=SERVER + CI)
+    attest(scene, statements.SLSA_V1, predicate, by=identity)
+    text = require("provenance", f"level = {level}", who=BY_ANY_OF_ACME)
+    assert facts(run(scene, text, LISTED))["level"] == str(level)
+    if level < 3:
+        more = require("provenance", f"level = {level + 1}", who=BY_ANY_OF_ACME)
+        assert "another level" in refused(scene, more, LISTED).found
