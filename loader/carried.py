@@ -12,23 +12,26 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from loader.digest import Digest
+from loader.errors import TrustUnconfirmedError
 from loader.limits import DEFAULT_LIMITS
 from loader.model.notary_roles import BASE_ROLES, RELEASES, TIMESTAMP
 from loader.trust.freshness import Dates
 from loader.trust.memory import NO_MEMORY, Learned
 from loader.trust.store import TrustStore
 from loader.verify.notary.repository import verify_repository
+from loader.verify.notary.words import root_changes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from loader.limits import Limits
-    from loader.model.bundle import BlobSource, BundleStatement, TrustEntry
+    from loader.model.bundle import BlobSource, ImageEntry, TrustEntry
     from loader.renewal import Renewal
     from loader.trust.memory import TrustMemory
     from loader.verify.notary.facts import ContentTrust
 
 _SUFFIX: Final = ".json"
+_CHANGES_SHOWN: Final = 8
 TIMESTAMP_STALENESS: Final = timedelta(days=365)
 """How long past its expiry a timestamp is taken where the policy does not say. It lives a
 fortnight, and its server may be gone; other roles live for years, and have all anchors' limit."""
@@ -39,29 +42,50 @@ _MUST_BE_FRESH: Final = frozenset({*BASE_ROLES, RELEASES})
 class Carried:
     """The repositories of one bundle."""
 
-    __slots__ = ("_blobs", "_found", "_limits", "_memory", "_statement", "_trust")
+    __slots__ = (
+        "_begun", "_blobs", "_confirm", "_entries", "_found", "_images", "_limits", "_memory",
+        "_trust",
+    )  # fmt: skip
 
     def __init__(
         self,
-        statement: BundleStatement,
+        entries: Sequence[TrustEntry],
         blobs: BlobSource,
         trust: TrustStore,
         *,
+        images: Sequence[ImageEntry] = (),
+        confirm: Collection[str] = (),
         memory: TrustMemory = NO_MEMORY,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self._statement = statement
+        """Look at nothing yet.
+
+        Args:
+            entries: the trust material that is carried.
+            blobs: its files.
+            trust: the anchors.
+            images: those whose tags somebody may ask for.
+            confirm: anchors whose newer roots wait for an operator.
+            memory: what this host has seen.
+            limits: sizes and counts.
+        """
+        self._entries = entries
+        self._images = images
+        self._confirm = confirm
         self._blobs = blobs
         self._trust = trust
         self._memory = memory
         self._limits = limits
         self._found: dict[tuple[str, str], ContentTrust | None] = {}
+        self._begun: dict[tuple[str, str], bytes] = {}
+        """The root that each went on from: what was remembered, or what the pin speaks of."""
 
     def content_trust(self, anchor: str, gun: str) -> ContentTrust | None:
         """Return what a repository says, under an anchor of the policy; None where none is carried.
 
         Raises:
             NotaryError: it does not hold.
+            TrustUnconfirmedError: it holds, and its newer root has to be confirmed first.
             LimitError: it is larger than the published limits.
         """
         key = (anchor, gun)
@@ -121,9 +145,7 @@ class Carried:
     def _entry(self, anchor: str, gun: str) -> TrustEntry | None:
         """Return the entry for a repository: the one that names the anchor, else the first."""
         found = [
-            entry
-            for entry in self._statement.trust
-            if entry.kind == "notary" and entry.repository == gun
+            entry for entry in self._entries if entry.kind == "notary" and entry.repository == gun
         ]
         named = [entry for entry in found if entry.anchor == anchor]
         return next(iter(named or found), None)
@@ -139,7 +161,8 @@ class Carried:
             size_left -= len(raw)
         seen = self._memory.roots("notary", memory_name(anchor, entry.repository))
         newest = None if seen is None else seen.files.get("root")
-        return verify_repository(
+        remembered = None if newest is None else self._memory.files.get(newest)
+        found = verify_repository(
             files,
             gun=entry.repository,
             pins=self._trust.notary_pins(anchor),
@@ -147,12 +170,39 @@ class Carried:
             # A repository may have many tags, and stays in memory until the last image is judged.
             tags=frozenset(
                 image.reference.tag
-                for image in self._statement.images
+                for image in self._images
                 if image.reference.name == entry.repository
             ),
-            remembered=None if newest is None else self._memory.files.get(newest),
+            remembered=remembered,
             limits=self._limits,
         ).value
+        begun = files.get(f"{found.begins}.root", found.root) if remembered is None else remembered
+        self._begun[anchor, entry.repository] = begun
+        if anchor in self._confirm:
+            self._expect_confirmed(anchor, found)
+        return found
+
+    def root_change(self, anchor: str, trust: ContentTrust) -> tuple[int, tuple[str, ...]]:
+        """Return the version of the root that a repository went on from, and what is different.
+
+        That root is the newest one that this host has seen; of a repository that it sees for the
+        first time, the one that the pin speaks of.
+        """
+        old = self._begun[anchor, trust.gun]
+        seen = self._memory.roots("notary", memory_name(anchor, trust.gun))
+        version = trust.begins if seen is None else seen.newest
+        return version, root_changes(old, trust.root, limits=self._limits)
+
+    def _expect_confirmed(self, anchor: str, trust: ContentTrust) -> None:
+        version, lines = self.root_change(anchor, trust)
+        if trust.seen.newest > version:
+            raise TrustUnconfirmedError(
+                "a newer Notary root that nobody on this host has confirmed",
+                where=f"{anchor}: {trust.gun}",
+                expected=f"root {version}",
+                found="; ".join((f"root {trust.seen.newest}", *lines[:_CHANGES_SHOWN])),
+                hint="`airlock-loader trust import` shows the change, and takes it once confirmed",
+            )
 
 
 def memory_name(anchor: str, gun: str) -> str:

@@ -219,7 +219,15 @@ def judge(
         )
     graphs = list(read_graphs(statement.images, blobs, limits=limits))
     expect_closed(statement, graphs, blobs, limits=limits)
-    carried = Carried(statement, blobs, trust, memory=memory, limits=limits)
+    carried = Carried(
+        statement.trust,
+        blobs,
+        trust,
+        images=statement.images,
+        confirm=confirm,
+        memory=memory,
+        limits=limits,
+    )
     images = [
         judge_image(
             _facts(entry, graph, blobs, carried, renewal, policy=policy, now=now, limits=limits),

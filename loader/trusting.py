@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Final
 
 from loader.archive.metadata import MetadataStore
 from loader.archive.reader import ArchiveReader
+from loader.carried import Carried
 from loader.digest import Digest
 from loader.errors import (
     AirlockError,
     AnchorFileError,
-    InputError,
     RefusedError,
     TrustIncompleteError,
     TrustRootMismatchError,
@@ -32,8 +32,7 @@ from loader.errors import (
     shown,
 )
 from loader.limits import DEFAULT_LIMITS
-from loader.model.bundle import BundleStatement, TrustEntry
-from loader.model.descriptor import Descriptor
+from loader.model.bundle import BundleStatement
 from loader.places import local_error, read_small_file
 from loader.renewal import Renewal, remembered, renew
 from loader.source import BundleFile
@@ -49,16 +48,16 @@ from loader.trust.trusted_root import TrustedRoot
 from loader.trust.tuf_pin import TufPin
 from loader.trust.tuf_replay import NEWEST_ROOT
 from loader.trust.tuf_words import DelegatorWords, changes
+from loader.trust_folder import TrustFolder
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from loader.model.bundle import BlobSource, TrustEntry
     from loader.run import Host
     from loader.trust.store import Anchor
 
 SCRATCH: Final = Path("/var/tmp")  # noqa: S108 - for a nameless file that nobody else can open
-FOLDER_COUNT_MAX: Final = 4096
-"""Files of a folder that is imported; a bundle carries 1,024 of one repository."""
 
 
 # --- import ---------------------------------------------------------------------------------------
@@ -69,6 +68,8 @@ class Taken:
     """What an import brought, or would bring."""
 
     anchor: str
+    what: str
+    """`TUF root`, or the Notary root of a repository."""
     before: int
     """Version of the root before; of the pin, where nothing was remembered."""
     after: int
@@ -101,21 +102,22 @@ def import_trust(
         Ledger.open(folder, at=host.now, loader=host.version, signer=host.signer) as ledger,
     ):
         try:
-            renewal = _renewal(source, host, ledger.trust, anchor=anchor)
-            _expect_fresh(renewal, host, ledger.floors.time)
-            taken = tuple(_taken(renewal, host, ledger.trust))
+            renewal, carried = _material(source, host, ledger.trust, anchor=anchor)
+            _expect_fresh(renewal, carried, host, ledger.floors.time)
+            taken = (*_taken(renewal, host, ledger.trust), *_taken_notary(carried))
+            learned = renewal.learned.and_more(carried.learned)
             confirm(taken)
         except BaseException as e:
             outcome: Outcome = "refused" if isinstance(e, RefusedError) else "failed"
             ledger.append(_attempt(source, host, outcome, e))
             raise
         floors = ledger.floors.raised(
-            time=renewal.signed_at, channel=None, names={}, logs={}, trust=renewal.learned.seen
+            time=renewal.signed_at, channel=None, names={}, logs={}, trust=learned.seen
         )
         warnings = ledger.append(
             _attempt(source, host, "done", None),
             floors=floors,
-            trust_files=renewal.learned.files,
+            trust_files=learned.files,
         )
     return taken, warnings
 
@@ -138,50 +140,65 @@ def _attempt(source: Path, host: Host, outcome: Outcome, error: BaseException | 
     )
 
 
-def _renewal(source: Path, host: Host, memory: TrustMemory, *, anchor: str | None) -> Renewal:
-    trust = remembered(host.trust, memory)
+def _material(
+    source: Path, host: Host, memory: TrustMemory, *, anchor: str | None
+) -> tuple[Renewal, Carried]:
     if source.is_dir():
         if anchor is None:
             raise UsageError(
                 "a folder does not say whose it is", expected="--anchor NAME", where=shown(source)
             )
-        folder = _Folder(source)
-        entries: tuple[TrustEntry, ...] = (folder.entry(anchor),)
-        found = renew(trust, entries, folder, memory, limits=host.limits)
-    else:
-        with (
-            BundleFile.open(source) as file,
-            MetadataStore(SCRATCH, limits=host.limits) as blobs,
-        ):
-            reader = ArchiveReader(file, limits=host.limits)
-            sealed = reader.read_statement()
-            statement = BundleStatement.parse(sealed.raw, limits=host.limits)
-            reader.read_metadata(statement, blobs)
-            entries = tuple(
-                entry
-                for entry in statement.trust
-                if anchor is None or entry.anchor == label_of(anchor)
-            )
-            found = renew(trust, entries, blobs, memory, limits=host.limits)
-    if not found.renewed:
+        folder = TrustFolder(source)
+        return _judged(folder.entries(anchor), folder, host, memory, source=source, anchor=anchor)
+    with BundleFile.open(source) as file, MetadataStore(SCRATCH, limits=host.limits) as blobs:
+        reader = ArchiveReader(file, limits=host.limits)
+        sealed = reader.read_statement()
+        statement = BundleStatement.parse(sealed.raw, limits=host.limits)
+        reader.read_metadata(statement, blobs)
+        entries = tuple(
+            entry for entry in statement.trust if anchor is None or entry.anchor == label_of(anchor)
+        )
+        return _judged(entries, blobs, host, memory, source=source, anchor=anchor)
+
+
+def _judged(
+    entries: tuple[TrustEntry, ...],
+    blobs: BlobSource,
+    host: Host,
+    memory: TrustMemory,
+    *,
+    source: Path,
+    anchor: str | None,
+) -> tuple[Renewal, Carried]:
+    """Judge all of it for whichever anchors pin it: TUF repositories, and Notary ones."""
+    renewal = renew(remembered(host.trust, memory), entries, blobs, memory, limits=host.limits)
+    carried = Carried(entries, blobs, renewal.trust, memory=memory, limits=host.limits)
+    for entry in entries:
+        for one in host.trust.anchors:
+            is_its = isinstance(one.value, NotaryPins) and label_of(one.name) == entry.anchor
+            if entry.kind == "notary" and is_its:
+                carried.content_trust(one.name, entry.repository)
+    if not renewal.renewed and not carried.repositories:
         raise TrustIncompleteError(
             "nothing that any anchor of the policy could take",
             where=shown(source)[1:-1],
-            expected="a TUF repository of " + (anchor or "an anchor with a TUF root"),
+            expected="a repository of "
+            + (anchor or "an anchor with a TUF root, or with pins of Notary roots"),
             found=", ".join(f"{entry.kind} {entry.anchor}" for entry in entries) or "none",
         )
-    return found.settled()
+    return carried.settled(renewal), carried
 
 
-def _expect_fresh(renewal: Renewal, host: Host, floor: datetime | None) -> None:
+def _expect_fresh(renewal: Renewal, carried: Carried, host: Host, floor: datetime | None) -> None:
     """Refuse what would make an anchor stale at once: what is there now may be better.
 
     Raises:
         TrustRootStaleError, TrustRootExpiredError: policy does not take it any more.
     """
     time = Reckoned(clock=host.now, floor=floor, evidence=renewal.signed_at)
+    brought = {*renewal.repositories, *(anchor for anchor, _ in carried.repositories)}
     for age in renewal.trust.ages(host.policy.anchor_rules, time):
-        if age.name in renewal.repositories and age.problem is not None:
+        if age.name in brought and age.problem is not None:
             raise age.problem
 
 
@@ -193,12 +210,30 @@ def _taken(renewal: Renewal, host: Host, memory: TrustMemory) -> Iterator[Taken]
         after = DelegatorWords.parse(repository.root, name=name)
         yield Taken(
             anchor=name,
+            what="TUF root",
             before=before.version,
             after=after.version,
             lines=changes(before, after),
             roles=tuple(
                 f"{role.name} {role.version}, until {role.expires:%Y-%m-%d}"
                 for role in repository.roles.values()
+            ),
+        )
+
+
+def _taken_notary(carried: Carried) -> Iterator[Taken]:
+    for anchor, trust in carried.repositories:
+        before, lines = carried.root_change(anchor, trust)
+        yield Taken(
+            anchor=anchor,
+            what=f"Notary root of {trust.gun}",
+            before=before,
+            after=trust.seen.newest,
+            lines=lines,
+            roles=tuple(
+                f"{role.name} {role.version}"
+                + ("" if role.expires is None else f", until {role.expires:%Y-%m-%d}")
+                for role in trust.roles
             ),
         )
 
@@ -210,50 +245,6 @@ def _root_of(pin: TufPin, memory: TrustMemory, name: str) -> bytes:
     kept = None if digest is None else memory.files.get(digest)
     newer = seen is not None and kept is not None and seen.newest >= pin.version()
     return kept if newer and kept is not None else pin.root
-
-
-class _Folder:
-    """A folder that `airlock trust fetch --tuf` wrote, as a bundle's blobs."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._by_digest: dict[Digest, Path] = {}
-
-    def entry(self, anchor: str) -> TrustEntry:
-        """Return what a statement would say of it."""
-        found: dict[str, Descriptor] = {}
-        try:
-            for position, path in enumerate(sorted(self._folder.rglob("*"))):
-                if position >= FOLDER_COUNT_MAX:
-                    raise InputError("too many files in the folder", where=shown(self._folder))
-                if path.is_symlink() or not path.is_file():
-                    continue
-                name = path.relative_to(self._folder).as_posix()
-                if not name.endswith(".json") and not name.startswith("targets/"):
-                    continue
-                raw = read_small_file(
-                    path, size_max=DEFAULT_LIMITS.tuf_target_size_max, what="trust material"
-                )
-                found[name] = Descriptor.make("application/octet-stream", raw)
-                self._by_digest[found[name].digest] = path
-        except OSError as e:
-            raise local_error(e, what="the folder cannot be read", where=shown(self._folder)) from e
-        label = label_of(anchor)
-        return TrustEntry(
-            anchor=label,
-            kind="tuf",
-            blobs=tuple(found.values()),
-            repository=label,
-            names=tuple(found),
-        )
-
-    def read(self, descriptor: Descriptor, *, where: str, size_max: int) -> bytes:
-        """Return a file, if it is still what it was."""
-        del where
-        raw = read_small_file(
-            self._by_digest[descriptor.digest], size_max=size_max, what="trust material"
-        )
-        return descriptor.check(raw, what="a file of trust material")
 
 
 # --- show -----------------------------------------------------------------------------------------

@@ -124,9 +124,9 @@ def _ask(anchor: str) -> None:
 
 def _told(taken: Taken) -> tuple[str, ...]:
     change = (
-        f"TUF root {taken.before} to {taken.after}"
+        f"{taken.what} {taken.before} to {taken.after}"
         if taken.after > taken.before
-        else f"TUF root {taken.after}, as before"
+        else f"{taken.what} {taken.after}, as before"
     )
     same = ("  keys and thresholds are as before",) if taken.after > taken.before else ()
     return (

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.loading import POLICY, FarSide, Publisher
+from tests.e2e.loading import POLICY, FarSide, Publisher, Ran
 from tests.fakes.content import encode
 from tests.fakes.images import Layer
+from tests.fakes.notaryworld import Key, Repository
 from tests.fakes.tuf_repository import TufRepository
 from tests.presence import ROOT
 
@@ -179,6 +180,75 @@ def test_trust_is_imported_alone_shown_and_compared(scene: Scene) -> None:
     roots = [folder / f"{number}.root.json" for number in (1, 2)]
     assert host.run("trust", "diff", *roots).status == 1
     assert host.run("trust", "diff", roots[0], roots[0]).status == 0
+
+
+NOTARY = (
+    GROWN
+    + """
+[[image]]
+match = "docker.io/acme/old"
+[[image.require]]
+claim = "content-trust"
+notary-root = "hub"
+[anchor.hub]
+root-change = "confirm"
+"""
+)
+
+
+def test_content_trust_is_imported_alone_and_its_rotation_confirmed(scene: Scene) -> None:
+    """From a folder as `trust fetch` writes it: only forward, only under the pin, in words."""
+    host = scene.host(policy=NOTARY)
+    gun = "docker.io/acme/old"
+    notary = Repository(gun=gun)
+
+    def fetched(name: str, files: dict[str, bytes]) -> Path:
+        for role, raw in files.items():
+            path = scene.folder / name / "tuf" / gun / "metadata" / f"{role}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(raw)
+        return scene.folder / name
+
+    def take(folder: Path, *options: str) -> Ran:
+        return host.run(
+            "trust", "import", folder, "--anchor", "hub", *options, stdin=subprocess.DEVNULL
+        )
+
+    def newest() -> list[int]:
+        rows = [
+            row for row in host.memory().get("trust", []) if row[:2] == ("notary", f"hub {gun}")
+        ]
+        return [max(map(int, json.loads(str(row[2]))["roots"])) for row in rows]
+
+    pin = scene.folder / "pin.json"
+    pin.write_text(json.dumps({"trust_pinning": {"certs": {gun: notary.root_ids}}}))
+    assert host.run("trust", "add", "hub", pin).status == 0
+    first = fetched("first", dict(notary.publish()))
+    broken = fetched("broken", {**notary.files, "targets": notary.files["snapshot"]})
+    assert take(broken).status in {11, 15}
+    other = Repository(gun=gun)
+    other.rotate_root(Key.certified("stranger", gun))
+    strange = take(fetched("strange", dict(other.publish())))
+    assert strange.error.startswith("airlock: error[trustroot.notary]: ")
+    assert newest() == []
+    taken = take(first)
+    assert (taken.status, taken.err) == (0, "")
+    assert f"hub: Notary root of {gun} 1, as before" in taken.out
+    assert newest() == [1]
+    old = notary.root_ids[0]
+    notary.rotate_root()
+    second = fetched("second", dict(notary.publish()))
+    asked = take(second)
+    assert asked.error.startswith("airlock: error[trustroot.unconfirmed]: ")
+    assert f"hub: Notary root of {gun} 1 to 2" in asked.out
+    assert f"  - root: ecdsa-x509 {old}" in asked.out
+    assert f"  + root: ecdsa-x509 {notary.root_ids[0]}" in asked.out
+    assert newest() == [1]
+    assert take(second, "--yes").status == 0
+    assert newest() == [2]
+    back = take(first, "--yes")
+    assert (back.status, newest()) == (16, [2])
+    assert f"notary hub {gun}: roots 1 to 2 seen" in host.run("trust", "show").out
 
 
 def test_a_file_is_pinned_once(scene: Scene) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loader.digest import Digest
-from loader.errors import AirlockError, NotaryError, PolicyError
+from loader.errors import AirlockError, NotaryError, PolicyError, TrustUnconfirmedError
 from loader.judge import judge, judge_statement
 from loader.model.bundle import BundleStatement, TrustEntry
 from loader.model.descriptor import Descriptor
@@ -435,6 +435,28 @@ def test_a_rotated_root_goes_on_from_what_was_seen(scene: Trusted) -> None:
     with pytest.raises(NotaryError):
         scene.judged(memory=TrustMemory(seen=memory.seen))
     assert scene.judged(memory=memory).learned.seen["notary", f"hub {NAME}"]
+
+
+CONFIRMED = CLAIM + '[anchor.hub]\nroot-change = "confirm"\n'
+
+
+def test_a_rotation_that_policy_wants_confirmed(scene: Trusted) -> None:
+    """Neither a first reading nor the same root again asks; a newer root does, with its keys."""
+    scene.notary.tag("1.0.0", scene.top)
+    scene.notary.publish()
+    learned = scene.judged(CONFIRMED).learned
+    memory = NO_MEMORY.with_seen(learned.seen, learned.files)
+    scene.judged(CONFIRMED, memory=memory)
+    [old] = scene.notary.root_ids
+    scene.notary.rotate_root()
+    scene.notary.publish()
+    [new] = scene.notary.root_ids
+    for known in (memory, NO_MEMORY):
+        with pytest.raises(TrustUnconfirmedError) as caught:
+            scene.judged(CONFIRMED, memory=known)
+        assert caught.value.expected == "root 1"
+        assert caught.value.found == (f"root 2; - root: ecdsa-x509 {old}; + root: ecdsa-x509 {new}")
+    scene.judged(memory=memory), "nobody asks where policy does not"
 
 
 # --- the policy's words ---------------------------------------------------------------------------
