@@ -213,7 +213,9 @@ class _Walk:
         if not kept and others == len(self._leaves):
             return ()  # an index of other artifacts is carried whole
         if others:
-            self._notes.append(f"{others} entries of the index are no container images: left out")
+            self._notes.append(
+                f"{others} entries of the index are no container images: not judged, nor packed"
+            )
         self._expect_found([item.platform for item in kept])
         return tuple(kept)
 

@@ -30,6 +30,7 @@ from bundler.progress import Collecting, Meter
 from bundler.promote.order import PromoteOrder
 from bundler.promote.summary import Promoted
 from bundler.promote.tags import TagStep, decide, wishes
+from bundler.promote.unjudged import unjudged
 from bundler.promote.versions import REVISION, said_of, tags_of
 from bundler.registry.oras_client import RegistryClient
 from bundler.registry.publication import Publication, publication
@@ -119,7 +120,9 @@ class _Run:
         """Do what is to be done, or only say it."""
         order, graph = self._order, self._image.graph
         further, notes = self._further()
-        whole = publication(graph, self._store, further=further)
+        source = self._registries.repository(order.source.reference)
+        beside = unjudged(self._image.entry, graph, source)
+        whole = publication(graph, self._store, further=further, beside=beside.manifests)
         there = self._destination(whole, workers)
         steps = self._tags(there)
         missing = there.publisher.missing(whole)
@@ -129,7 +132,7 @@ class _Run:
             publication=whole,
             missing=missing,
             tags=steps,
-            notes=(*self._image.notes, *notes),
+            notes=(*self._image.notes, *notes, *beside.notes),
         )
         self._count(whole, missing)
         if order.dry_run:

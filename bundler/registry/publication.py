@@ -61,6 +61,7 @@ def publication(
     blobs: BlobSource,
     *,
     further: Sequence[EvidenceEntry] = (),
+    beside: Sequence[ImageManifest] = (),
     limits: Limits = DEFAULT_LIMITS,
 ) -> Publication:
     """Return an image with its evidence as a repository holds it.
@@ -73,6 +74,7 @@ def publication(
         graph: the image; its entry names the evidence.
         blobs: its small members.
         further: evidence about evidence: it is carried, and no verdict depends on it.
+        beside: what the indexes list beside images and their attestations.
         limits: sizes.
 
     Raises:
@@ -82,7 +84,8 @@ def publication(
     kept = [
         Document(descriptor=_bare(k.manifest.descriptor), raw=k.manifest.raw) for k in graph.kept
     ]
-    here = {document.descriptor.digest for document in kept}
+    others = [Document(descriptor=_bare(one.descriptor), raw=one.raw) for one in beside]
+    here = {document.descriptor.digest for document in (*kept, *others)}
     whole = all(
         listed.digest in here or listed.media_type in INDEX_MEDIA_TYPES
         for index in graph.indexes
@@ -100,9 +103,10 @@ def publication(
             attachments.append(attachment)
     manifests = {
         document.descriptor.digest: document
-        for document in (*kept, *(one.document for one in listed if whole), *indexes)
+        for document in (*kept, *others, *(one.document for one in listed if whole), *indexes)
     }
     found = {blob.digest: blob for k in graph.kept for blob in k.manifest.blobs}
+    found |= {blob.digest: blob for one in beside for blob in one.blobs}
     for one in (*(listed if whole else ()), *attachments):
         found |= {blob.digest: blob for blob in one.manifest.blobs}
     return Publication(

@@ -28,7 +28,14 @@ from tests.fakes import attach
 from tests.fakes.content import OCI_INDEX, encode
 from tests.fakes.distribution import Features
 from tests.fakes.faults import Fault, redirect
-from tests.fakes.images import hello_image, hello_index
+from tests.fakes.images import (
+    Image,
+    artifact,
+    attestation_manifest,
+    hello_image,
+    hello_index,
+    index,
+)
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_auth import BasicAuth, TokenAuth
 
@@ -470,6 +477,32 @@ def test_blobs_are_mounted_within_one_registry(release: Release) -> None:
     all_there(release, moved, by_tag=False)
     assert release.registry.seen(r"/rel/app/blobs/uploads/[0-9a-f]", "PUT") == []
     assert release.registry.seen(r"/rel/app/blobs/uploads/\?mount=", "POST")
+
+
+@pytest.mark.parametrize("kind", ["artifact", "of unknown platform", "attestation of another"])
+def test_entries_of_an_index_that_are_no_images_go_along(
+    release: Release, destination: FakeRegistry, kind: str
+) -> None:
+    """A strict registry refuses an index that lists what it has not."""
+    store, images = release.image.store, release.image.children
+    other = artifact(store, "application/vnd.acme.thing", [(b"hello", "text/plain")])
+    if kind == "of unknown platform":
+        platform = {"os": "unknown", "architecture": "unknown"}
+        other = Image(store=store, descriptor={**other.descriptor, "platform": platform})
+    elif kind == "attestation of another":
+        other = attestation_manifest(store, other, [(b"{}", "https://example.com/said")])
+    top = index(store, images, attestations=[other], tag="mixed")
+    attach.attach_bundle(top, release.world.sign_image(top.digest, release.signer).bundle())
+    source = release.registry.reference("acme/app", "mixed")
+    promoted = release.promote(destination, "--tags", "mixed", source=source)
+    there = destination.store("rel/app")
+    assert release_tags(there) == {"mixed": top.digest}
+    assert there.read(other.digest) == store.read(other.digest)
+    for blob in (other.manifest["config"], *other.manifest["layers"]):
+        assert there.read(blob["digest"]) == store.read(blob["digest"])
+    assert any("copied as they are: 1" in note for note in promoted.notes)
+    order = [r.target.rpartition("/")[2] for r in destination.requests if r.method == "PUT"]
+    assert order.index(other.digest) < order.index(top.digest)
 
 
 def test_evidence_about_evidence_goes_along(release: Release, destination: FakeRegistry) -> None:
