@@ -24,6 +24,7 @@ from loader.errors import (
     MissingError,
     NotaryError,
     PolicyError,
+    PolicyFileError,
     RollbackError,
     RuntimeGoneError,
     RuntimeMismatchError,
@@ -106,7 +107,7 @@ def held_images(records: Iterable[Record]) -> tuple[Held, ...]:
 
 def recheck(
     held: Iterable[Held],
-    host: Host,
+    host_for: Callable[[Attempt], Host],
     runtimes: Mapping[str, Runtime | AirlockError],
     store: EvidenceStore | AirlockError,
     *,
@@ -116,19 +117,34 @@ def recheck(
 
     Args:
         held: what is to be looked at.
-        host: today's policy, anchors and clock.
+        host_for: gives today's policy, anchors and clock, the policy filled with the variables
+            that the attempt was judged with.
         runtimes: each target's, or why it cannot be asked.
         store: kept evidence, or why there is none.
         seen: the host's memory: its newest verified time, its trust material.
     """
-    now = Reckoned(clock=host.now, floor=seen.floors.time, evidence=None).at
-    bundles: dict[tuple[Digest | None, tuple[Digest, ...]], _Bundle | AirlockError] = {}
+    hosts: dict[tuple[tuple[str, str], ...], Host | PolicyFileError] = {}
+    bundles: dict[object, _Bundle | AirlockError] = {}
     for one in held:
         attempt = one.record.attempt
-        key = attempt.statement, attempt.signatures
-        if key not in bundles:
+        key = attempt.statement, attempt.signatures, attempt.variables
+        if attempt.variables not in hosts:
+            hosts[attempt.variables] = _host(attempt, host_for)
+        host = hosts[attempt.variables]
+        if isinstance(host, PolicyFileError):
+            bundles[key] = host
+        elif key not in bundles:
+            now = Reckoned(clock=host.now, floor=seen.floors.time, evidence=None).at
             bundles[key] = _judged(attempt, host, store, now=now, memory=seen.trust)
         yield _recheck(one, bundles[key], runtimes[one.target])
+
+
+def _host(attempt: Attempt, host_for: Callable[[Attempt], Host]) -> Host | PolicyFileError:
+    try:
+        return host_for(attempt)
+    except PolicyFileError as e:
+        # Perhaps a variable that this attempt knew nothing of: the others can still be judged.
+        return e
 
 
 def _judged(

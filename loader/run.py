@@ -145,7 +145,6 @@ class Trace:
         receipts = {receipt.reference.tagged: receipt for receipt in self.receipts}
         images = () if judgement is None else judgement.images
         warnings = tuple(self.warnings)
-        warnings += tuple(words for image in images for words in image.exceptions)
         if outcome == "refused" and len(images) > REFUSED_IMAGE_COUNT_MAX:
             warnings += (f"{len(images) - REFUSED_IMAGE_COUNT_MAX} more images are not listed",)
             images = images[:REFUSED_IMAGE_COUNT_MAX]
@@ -162,12 +161,16 @@ class Trace:
             channel=None if statement is None else statement.channel,
             sequence=None if statement is None else statement.sequence,
             policy=host.policy.digest,
+            variables=host.policy.variables,
             anchors=tuple(
                 (anchor.name, anchor.file_digest) for anchor in self.anchors(host).anchors
             ),
             time=None if judgement is None else judgement.reference_time,
             images=tuple(
                 _attempted(image, receipts.get(image.name.reference.tagged)) for image in images
+            ),
+            exceptions=tuple(
+                dict.fromkeys(words for image in images for words in image.exceptions)
             ),
             downgrade=None if admission is None else admission.reason,
             downgrades=() if admission is None else admission.downgrades,

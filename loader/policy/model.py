@@ -130,6 +130,7 @@ class Policy:
         *,
         where: str,
         variables: Mapping[str, str] | None = None,
+        earlier: Mapping[str, str] | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Policy:
         """Return the policy that these bytes write.
@@ -138,6 +139,8 @@ class Policy:
             raw: the file.
             where: its name, for messages.
             variables: those of this run (`--var`); each must be used.
+            earlier: those of an earlier run, where this one gives no others; rules may have
+                changed since, and need not use them.
             limits: sizes.
 
         Raises:
@@ -147,15 +150,25 @@ class Policy:
         table = toml.parse(raw, where=where, size_max=limits.policy_size_max)
         given = dict(variables or {})
         expect_variables(given, where="--var")
+        kept = {name: text for name, text in (earlier or {}).items() if name not in given}
+        expect_variables(kept, where="what the ledger kept")
         try:
-            return cls._read(table, raw=raw, where=where, variables=given)
+            return cls._read(table, raw=raw, where=where, variables=given, kept=kept)
         except PolicyFileError as e:
             # The path inside the file says little where a host has several policies.
             e.where = f"{where}: {e.where}" if e.where else where
             raise
 
     @classmethod
-    def _read(cls, table: Table, *, raw: bytes, where: str, variables: dict[str, str]) -> Policy:
+    def _read(
+        cls,
+        table: Table,
+        *,
+        raw: bytes,
+        where: str,
+        variables: dict[str, str],
+        kept: dict[str, str],
+    ) -> Policy:
         table.integer("schema", minimum=SCHEMA, maximum=SCHEMA)
         table.only(names_of(POLICY_KEYS))
         clock: ClockRule = "warn"
@@ -165,7 +178,7 @@ class Policy:
             clock = time.word("clock", _CLOCKS)
         anchors = read_anchors(table.table("anchor")) if table.has("anchor") else ()
         anchor_rules = read_anchor_rules(table.table("anchor")) if table.has("anchor") else ()
-        filling = Filling(variables)
+        filling = Filling(kept | variables)
         denials = read_denials(table) if table.has("deny") else ()
         builders = read_builders(table) if table.has("builder") else ()
         rules = reading.read_rules(table, filling, builders)
@@ -186,7 +199,7 @@ class Policy:
             anchor_rules=anchor_rules,
             uses=uses,
             clock=clock,
-            variables=tuple(sorted(variables.items())),
+            variables=tuple(sorted(filling.filled.items())),
             denials=denials,
             deny_list=deny_list,
             exceptions=exceptions,

@@ -92,6 +92,11 @@ class Filling:
         self._given = given
         self.used: set[str] = set()
 
+    @property
+    def filled(self) -> dict[str, str]:
+        """Those that were used, with their values."""
+        return {name: text for name, text in self._given.items() if name in self.used}
+
     def requirement(self, value: TomlValue, path: str) -> TomlValue:
         """Return a requirement's table with these variables filled in.
 

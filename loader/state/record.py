@@ -103,6 +103,8 @@ class Attempt:
     channel: str | None = None
     sequence: int | None = None
     policy: Digest | None = None
+    variables: tuple[tuple[str, str], ...] = ()
+    """Those of the run (`--var`) that the policy was filled with: what it is judged by again."""
     anchors: tuple[tuple[str, Digest], ...] = ()
     time: datetime | None = None
     """Newest verified time in the bundle."""
@@ -142,6 +144,7 @@ class Attempt:
             "channel": self.channel,
             "sequence": self.sequence,
             "policy": _text(self.policy),
+            "variables": [{"name": name, "value": value} for name, value in self.variables],
             "anchors": [{"name": name, "digest": str(digest)} for name, digest in self.anchors],
             "time": _time(self.time),
             "images": [_image(image) for image in self.images],
@@ -263,6 +266,9 @@ def _attempt(fields: Fields) -> Attempt:
         if fields.has("sequence")
         else None,
         policy=_digest(fields, "policy"),
+        variables=tuple(
+            (_string(item, "name"), _string(item, "value")) for item in _each(fields, "variables")
+        ),
         anchors=tuple(
             (item.text("name"), item.digest("digest")) for item in _each(fields, "anchors")
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -61,8 +61,15 @@ class JudgedRun:
         )
 
 
-def open_host(call: Call, *, signer: Signer | None = None) -> tuple[Host, tuple[str, ...]]:
+def open_host(
+    call: Call, *, signer: Signer | None = None, earlier: Mapping[str, str] | None = None
+) -> tuple[Host, tuple[str, ...]]:
     """Read policy and anchors; return them with what there is to warn of.
+
+    Args:
+        call: the run; where it gives variables, they stand.
+        signer: who signs records.
+        earlier: the variables of an earlier run that is judged again.
 
     Raises:
         UsageError, LocalError: they cannot be read or understood.
@@ -78,9 +85,12 @@ def open_host(call: Call, *, signer: Signer | None = None) -> tuple[Host, tuple[
     places = call.places
     path: Path = call.arguments.policy or places.policy
     raw = read_small_file(path, size_max=DEFAULT_LIMITS.policy_size_max, what="the policy")
-    # `watch` has no such option: what comes by itself has no version that somebody asked for.
-    variables = read_variables(getattr(call.arguments, "var", ()))
-    policy = Policy.parse(raw, where=shown(str(path))[1:-1], variables=variables)
+    policy = Policy.parse(
+        raw,
+        where=shown(str(path))[1:-1],
+        variables=read_variables(getattr(call.arguments, "var", ())),
+        earlier=earlier,
+    )
     trust = TrustStore.open(
         policy, policy_directory=path.absolute().parent, anchors_directory=places.anchors
     )

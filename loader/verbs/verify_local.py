@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
     from loader.places import Places
     from loader.recheck import Held, Recheck
+    from loader.run import Host
     from loader.runtime.base import Runtime
     from loader.state.evidence import EvidenceStore
     from loader.state.ledger import Look
+    from loader.state.record import Attempt
     from loader.verbs.call import Call
 
 HELP: Final = "judge what was loaded again, and compare what runtimes have now"
@@ -51,10 +53,12 @@ def run(call: Call) -> int:
         from loader.recheck_report import as_json, as_text, first_error, last_line  # noqa: PLC0415
         from loader.verbs.judged import open_host  # noqa: PLC0415
 
-        host, _ = open_host(call)
+        def host_for(attempt: Attempt) -> Host:
+            return open_host(call, earlier=dict(attempt.variables))[0]
+
         store = _evidence(call.places, stack)
         found: list[Recheck] = []
-        for one in recheck(held, host, runtimes, store, seen=seen):
+        for one in recheck(held, host_for, runtimes, store, seen=seen):
             found.append(one)
             if not call.arguments.json:
                 print_out(as_text(one))  # at once: a layout of many images takes its time

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from loader.errors import AirlockError, InternalError, InterruptedLoadError, UsageError
-from loader.verbs.call import NoForce, path
+from loader.verbs.call import NoForce, declare_policy, path
 from loader.verbs.saying import bug, print_out, say_error
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         help="judge what would be loaded to its last byte; write and load nothing",
     )
     parser.add_argument("--once", action="store_true", help="look once, and end")
-    parser.add_argument("--policy", type=path, metavar="FILE", help="instead of this host's policy")
+    declare_policy(parser)
     parser.add_argument("--json", action="store_true", help="print what came of it as JSON")
     parser.add_argument("--force", action=NoForce, nargs=0, help=argparse.SUPPRESS)
     parser.add_argument("--allow-downgrade", action=_NoDowngrade, nargs="?", help=argparse.SUPPRESS)
@@ -212,7 +212,10 @@ def _under(host: Host, target: str) -> str:
     from loader.digest import Digest  # noqa: PLC0415
 
     anchors = " ".join(f"{one.name}={one.file_digest}" for one in host.trust.anchors)
+    variables = " ".join(f"{name}={value}" for name, value in host.policy.variables)
     text = f"{host.version}\n{host.policy.digest}\n{anchors}\n{target}"
+    if variables:
+        text += f"\n{variables}"
     return str(Digest.of(text.encode("utf-8", "surrogateescape")))
 
 

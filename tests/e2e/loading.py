@@ -145,6 +145,7 @@ class Publisher:
         signed: bool = True,
         proven: bool = False,
         repository: str = REPOSITORY,
+        annotations: Mapping[str, str] | None = None,
     ) -> ImageEntry:
         """Sign an image, so many days after the beginning, and say how it is packed.
 
@@ -156,6 +157,7 @@ class Publisher:
                 image.digest,
                 self.release,
                 reference=f"{repository}:{tag}",
+                annotations=annotations,
                 at=SIGNED_AT + timedelta(days=days),
             )
             manifest = attach.attach_tag(image, [signature.layer()])

@@ -79,6 +79,16 @@ def test_t36_a_list_is_signed_carried_applied_and_remembered(bench: Bench, tmp_p
     for again in (host.verify, host.load):
         ran = again(bench.folder / "second.tar.zst")
         assert ran.status == 17, ran.err
+
+    # An image that is there already, and that news arrive about.
+    assert fresh.run("verify-local", "--all").status == 0
+    assert fresh.load(bench.folder / "bundle.tar.zst").status == 0
+    ran = fresh.run("verify-local", "--all", "--json")
+    assert ran.status == 17, ran.err
+    assert {one["name"]: one["policy"] for one in ran.verdict["images"]} == {
+        bench.reference: "accepted",
+        other: "refused",
+    }
     assert json.loads((bench.folder / "deny.json").read_bytes())["dsseEnvelope"]
 
 
