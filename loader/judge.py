@@ -11,6 +11,7 @@ Neither reads a clock, a file or the environment.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from loader.anchored import anchored_pieces, growth_of, note_of
@@ -49,8 +50,10 @@ from loader.renewal import Renewal, renew
 from loader.seals import judge_signatures, verifier
 from loader.supplement import Supplements
 from loader.trust.memory import NO_MEMORY
+from loader.vex import hear_vex
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from loader.evidence import Found
@@ -64,6 +67,8 @@ if TYPE_CHECKING:
     )
     from loader.policy.model import Policy
     from loader.policy.rules import ImageClaim
+    from loader.policy.speakers import Speaker
+    from loader.policy.weigh import Outcome
     from loader.trust.memory import TrustMemory
     from loader.trust.store import TrustStore
     from loader.witness import Authorized
@@ -269,8 +274,22 @@ def _facts(
     rules = policy.rules_for(entry.reference)
     about = About(digests=graph.digests, reference=entry.reference, now=now, denials=policy.denials)
     supplements = Supplements(entry, blobs, limits=limits)
+    # Before anything is weighed, for what silences a finding may lie behind the scan.
+    vex, deaf = hear_vex(
+        evidence_of(entry, graph, blobs, limits=limits),
+        about,
+        rules.on_images,
+        lambda found: _verifier(found, supplements, trust=renewal.trust),
+        limits=limits,
+    )
+    about = replace(about, vex=vex)
     seen = [
-        _considered(found, about, rules.on_images, supplements, trust=renewal.trust, limits=limits)
+        _or_heard(
+            _considered(
+                found, about, rules.on_images, supplements, trust=renewal.trust, limits=limits
+            ),
+            deaf,
+        )
         for found in evidence_of(entry, graph, blobs, limits=limits)
     ]
     return ImageFacts(
@@ -284,6 +303,21 @@ def _facts(
             *(_failed(item, e) for item, e in supplements.failures()),
         ),
     )
+
+
+def _verifier(
+    found: Found, supplements: Supplements, *, trust: TrustStore
+) -> Callable[[Speaker], Outcome]:
+    if isinstance(found.evidence, Unsigned | Broken):
+        raise TypeError(found.evidence)
+    return verifier(supplements.verifier(found.evidence, found.blob), trust)
+
+
+def _or_heard(one: Considered, deaf: Mapping[Digest | None, Problem]) -> Considered:
+    """Say of VEX that policy listens to what became of it."""
+    if one.problem is _NOT_ASKED_FOR and one.piece.blob in deaf:
+        return replace(one, problem=deaf[one.piece.blob])
+    return one
 
 
 def _failed(item: EvidenceEntry, error: AirlockError) -> Considered:

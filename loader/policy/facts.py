@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from loader.policy.denials import Denial
     from loader.policy.exceptions import Exemption
     from loader.policy.rules import ImagePolicy, Requirement
+    from loader.policy.vex import Heard
     from loader.renewal import Renewal
     from loader.verify.facts import LogTree
     from loader.verify.growth import Growth
@@ -152,6 +153,8 @@ class About:
     """The newest time that this host knows of: its clock, or its floor where that is later."""
     denials: tuple[Denial, ...] = ()
     """What is denied, whoever signed it."""
+    vex: tuple[Heard, ...] = ()
+    """What those whom a requirement's `vex` names say of findings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

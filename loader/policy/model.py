@@ -17,6 +17,7 @@ from loader.policy.builders import BUILDER_KEYS, read_builders
 from loader.policy.channels import BUNDLE_KEYS, read_channels
 from loader.policy.claims.content_trust import ContentTrustClaim
 from loader.policy.claims.tuf_target import TufTargetClaim
+from loader.policy.claims.vulnerabilities import VulnerabilitiesClaim
 from loader.policy.denials import DENY_KEYS, Denial, read_denials
 from loader.policy.exceptions import EXCEPTION_KEYS, Exemption, read_exceptions
 from loader.policy.keys import Key, Listing, Named, Record, Text, Whole, names_of
@@ -291,6 +292,8 @@ def _uses_of(
             if isinstance(requirement, TufTargetClaim):
                 uses[AnchorUse(name=requirement.tuf_root, kind="tuf-root", where=where)] = None
             uses |= dict.fromkeys(_uses_of_speakers(requirement.said))
+            if isinstance(requirement, VulnerabilitiesClaim) and requirement.vex is not None:
+                uses |= dict.fromkeys(_uses_of_speakers(requirement.vex))
     if deny_list is not None:
         uses |= dict.fromkeys(_uses_of_speakers(deny_list))
     used = {use.name for use in uses}
@@ -308,7 +311,10 @@ def _warnings_of(rules: tuple[ImageRule, ...]) -> tuple[str, ...]:
     for rule in rules:
         for requirement in rule.require:
             where = requirement.said.where
-            for speaker in requirement.said.speakers:
+            speakers = requirement.said.speakers
+            if isinstance(requirement, VulnerabilitiesClaim) and requirement.vex is not None:
+                speakers += requirement.vex.speakers
+            for speaker in speakers:
                 if isinstance(speaker, CertificateSpeaker):
                     for pattern in (speaker.identity, speaker.issuer):
                         found.extend(_pattern_warnings(pattern, where=where))

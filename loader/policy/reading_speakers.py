@@ -111,6 +111,8 @@ SPEAKER_KEYS: Final = (
     ),
 )
 """The keys by which every claim on evidence says who makes it."""
+VEX_KEYS: Final = tuple(key for key in SPEAKER_KEYS if key.name not in {"threshold", "quantifier"})
+"""The keys of `vex`: each document counts by itself."""
 _WHO_NAMES: Final = names_of(_WHO_KEYS)
 _IDENTITY_NAMES: Final = names_of(_IDENTITY_KEYS)
 
@@ -172,6 +174,16 @@ def read_deny_speakers(table: Table) -> Said:
             "a deny list has one signature, and each list counts by itself", where=table.path
         )
     return said
+
+
+def read_vex_speakers(table: Table) -> Said:
+    """Return who may say that a finding does not matter: the table `vex`.
+
+    Raises:
+        PolicyFileError: nobody, or several who must say it together.
+    """
+    table.only(names_of(VEX_KEYS))
+    return read_said(table)
 
 
 def _is_one(speaker: Speaker) -> bool:

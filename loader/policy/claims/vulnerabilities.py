@@ -17,6 +17,8 @@ from loader.policy.ages import in_words, too_old
 from loader.policy.claims.attestation import read_type
 from loader.policy.facts import Fact, Meaning, Problem
 from loader.policy.keys import Day, Flag, Key, Listing, Named, Record, Text, Whole, names_of
+from loader.policy.reading_speakers import VEX_KEYS, read_vex_speakers
+from loader.policy.vex import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +32,14 @@ if TYPE_CHECKING:
     from loader.policy.speakers import Said, Scope
     from loader.policy.toml import Table
     from loader.policy.variables import Fill
+    from loader.policy.vex import Word
     from loader.verify.facts import Signed
 
 FINDING_COUNT_MAX: Final = 1_000_000
 IGNORE_COUNT_MAX: Final = 1000
 _FOUND_MAX: Final = 5
+_SILENCED_MAX: Final = 20
+_SILENCED_LENGTH_MAX: Final = 2000
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{2,127}", re.ASCII)
 
 _IGNORE_KEYS: Final = (
@@ -70,6 +75,11 @@ KEYS: Final = (
         form=Listing(of=Record(keys=_IGNORE_KEYS)),
         words="findings that are let through for a time, each with its reason",
     ),
+    Key(
+        name="vex",
+        form=Record(keys=VEX_KEYS),
+        words="whose OpenVEX attestations say which findings do not matter",
+    ),
 )
 
 
@@ -99,12 +109,15 @@ class VulnerabilitiesClaim:
     allow_undated: bool = False
     ignore_unfixed: bool = False
     ignore: tuple[Ignored, ...] = ()
+    vex: Said | None = None
+    """Who may say that a finding does not matter; nobody, unless policy says so."""
 
     claim: ClassVar[Literal["vulnerabilities"]] = "vulnerabilities"
 
     def filled(self, fill: Fill) -> VulnerabilitiesClaim:
         """Return the claim with variables filled in."""
-        return replace(self, said=self.said.filled(fill))
+        vex = None if self.vex is None else self.vex.filled(fill)
+        return replace(self, said=self.said.filled(fill), vex=vex)
 
     def __str__(self) -> str:
         parts = [f"at most {count} {severity}" for severity, count in self.most]
@@ -112,6 +125,9 @@ class VulnerabilitiesClaim:
         parts += [] if self.require_results else ["also without results"]
         parts += ["only what can be mended"] if self.ignore_unfixed else []
         parts += [f"without {one.id} until {one.until}" for one in self.ignore]
+        if self.vex is not None:
+            who = " or ".join(str(speaker) for speaker in self.vex.speakers)
+            parts.append(f"without what VEX by {who} silences")
         return ", ".join(parts)
 
 
@@ -133,8 +149,9 @@ def read(table: Table, *, said: Said, scope: Scope) -> VulnerabilitiesClaim:
         allow_undated=table.flag("allow-undated") if table.has("allow-undated") else False,
         ignore_unfixed=table.flag("ignore-unfixed") if table.has("ignore-unfixed") else False,
         ignore=tuple(_read_ignored(table)) if table.has("ignore") else (),
+        vex=read_vex_speakers(table.table("vex")) if table.has("vex") else None,
     )
-    for name in ("ignore", "ignore-unfixed"):
+    for name in ("ignore", "ignore-unfixed", "vex"):
         if table.has(name) and not most:
             raise PolicyFileError(
                 "findings to leave away, and none are counted", where=table.at(name), hint="`max`"
@@ -196,10 +213,10 @@ def means(
         scan = contents.scan()
     except FormatError as e:
         return Meaning.unreadable(e, subjects)
-    counted, left = _counted(claim, scan, about)
+    counted, left, words = _counted(claim, scan, subjects, about)
     return Meaning(
         subjects=subjects,
-        facts=tuple(_facts(scan, left)),
+        facts=(*_facts(scan, left), *_silenced(words)),
         problem=_empty(claim, scan)
         or _too_old(claim, scan, signed, about)
         or _most(claim, counted),
@@ -207,9 +224,11 @@ def means(
 
 
 def _counted(
-    claim: VulnerabilitiesClaim, scan: Scan, about: About
-) -> tuple[list[Finding], list[tuple[str, str]]]:
-    """Return the findings that count, and what was left away with its reason."""
+    claim: VulnerabilitiesClaim, scan: Scan, scanned: frozenset[Digest], about: About
+) -> tuple[list[Finding], list[tuple[str, str]], list[tuple[Finding, Word]]]:
+    """Return the findings that count, what was left away with its reason, and what VEX silences."""
+    silence = Silence(about.vex, claim.vex, now=about.now)
+    words: list[tuple[Finding, Word]] = []
     ignored = {one.id: one for one in claim.ignore if one.holds_at(about.now)}
     counted: list[Finding] = []
     left: dict[str, str] = {}
@@ -220,11 +239,27 @@ def _counted(
             left[finding.id] = f"until {exception.until}: {exception.reason}"
         elif claim.ignore_unfixed and not finding.fixed:
             unfixed += 1
+        elif (word := silence.over(finding, scanned)) is not None:
+            words.append((finding, word))
         else:
             counted.append(finding)
     if unfixed:
         left[f"{unfixed} findings"] = "no version mends them"
-    return counted, list(left.items())
+    return counted, list(left.items()), words
+
+
+def _silenced(words: list[tuple[Finding, Word]]) -> Iterator[Fact]:
+    """Yield how many findings each author of VEX silences, and the first of them by name."""
+    by: dict[str, list[str]] = {}
+    for finding, word in words:
+        said = word.statement
+        why = f"{said.status}: {said.reason}" if said.reason else said.status
+        by.setdefault(word.who, []).append(f"{finding.id} {finding.package}".strip() + f" ({why})")
+    for who, found in by.items():
+        more = f" and {len(found) - _SILENCED_MAX} more" if len(found) > _SILENCED_MAX else ""
+        named = shown(", ".join(found[:_SILENCED_MAX]), limit=_SILENCED_LENGTH_MAX)[1:-1]
+        count = f"{len(found)} finding{'s' if len(found) > 1 else ''}"
+        yield Fact(name="silenced", value=f"{count}: {named}{more}", source=f"VEX by {who}")
 
 
 def _facts(scan: Scan, left: list[tuple[str, str]]) -> Iterator[Fact]:

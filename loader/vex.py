@@ -1,0 +1,123 @@
+"""VEX that an image carries: verified under the speakers that a requirement's `vex` names.
+
+    evidence ─verify→ Verified ─policy.weigh→ by whom policy names ─model.vex→ Heard
+
+A document by anybody else, about another image, or broken silences nothing, and says why.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from loader.errors import EvidenceInvalidError, FormatError, NoEvidenceError, VerificationError
+from loader.evidence import Broken, Unsigned, kind_of
+from loader.model.predicate_types import PredicateType
+from loader.model.statement import Statement
+from loader.model.vex import KEEP, read_vex
+from loader.policy.claims.bundle_signature import BundleSignatureClaim
+from loader.policy.claims.vulnerabilities import VulnerabilitiesClaim
+from loader.policy.contents import Contents
+from loader.policy.denials import denied_signer
+from loader.policy.facts import Problem
+from loader.policy.speakers import Said
+from loader.policy.vex import Heard
+from loader.policy.weigh import weigh_statement, who_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from loader.digest import Digest
+    from loader.evidence import Found
+    from loader.limits import Limits
+    from loader.policy.facts import About
+    from loader.policy.rules import ImageClaim
+    from loader.policy.speakers import Speaker
+    from loader.policy.weigh import Outcome
+
+_TYPE: Final = PredicateType("openvex")
+_HEARD: Final = Problem(
+    code=NoEvidenceError.code, message="it is no claim by itself; it was heard as VEX"
+)
+
+
+def hear_vex(
+    found: Iterable[Found],
+    about: About,
+    wanted: tuple[ImageClaim, ...],
+    verify: Callable[[Found], Callable[[Speaker], Outcome]],
+    *,
+    limits: Limits,
+) -> tuple[tuple[Heard, ...], dict[Digest | None, Problem]]:
+    """Return what VEX about an image is heard, and of each document what became of it.
+
+    Args:
+        found: all evidence about the image.
+        about: the image.
+        wanted: the requirements on it.
+        verify: returns what verifies a piece under the anchors that a speaker names.
+        limits: sizes and counts.
+
+    Raises:
+        FormatError: the bundle is malformed; never for one document that is.
+    """
+    asked = dict.fromkeys(
+        one.vex for one in wanted if isinstance(one, VulnerabilitiesClaim) and one.vex is not None
+    )
+    heard: list[Heard] = []
+    problems: dict[Digest | None, Problem] = {}
+    if not asked:
+        return (), problems
+    for piece in found:
+        evidence = piece.evidence
+        if isinstance(evidence, Broken | Unsigned):
+            continue
+        if not _TYPE.matches(kind_of(evidence, limits=limits).predicate_type):
+            continue
+        check = verify(piece)
+        outcomes = [_hear(said, check, about, limits=limits) for said in asked]
+        said_so = [one for one in outcomes if isinstance(one, Heard)]
+        heard += said_so
+        refused = [one for one in outcomes if isinstance(one, Problem)]
+        problems[piece.blob] = _HEARD if said_so else refused[0]
+    return tuple(heard), problems
+
+
+def _hear(
+    said: Said, verify: Callable[[Speaker], Outcome], about: About, *, limits: Limits
+) -> Heard | Problem:
+    """Return one document as one `vex` hears it, or why it does not."""
+    refused: Problem | None = None
+    for speaker in said.speakers:
+        outcome = verify(speaker)
+        if isinstance(outcome, VerificationError):
+            refused = refused or Problem.of(outcome)
+            continue
+        signed = outcome.value
+        alone = BundleSignatureClaim(said=Said(where=said.where, speakers=(speaker,)))
+        weighed = weigh_statement(alone, verify, about.denials)
+        problem = weighed.problem or denied_signer(signed, about.reference, about.denials)
+        if problem is not None:
+            refused = problem
+            continue
+        subjects = signed.subjects & about.digests
+        if not subjects:
+            return Problem(
+                code=EvidenceInvalidError.code,
+                message="it is genuine, and speaks of something else than this image",
+                found=", ".join(str(digest) for digest in sorted(signed.subjects)[:3]),
+            )
+        contents = Contents(limits=limits)
+        contents.of(outcome)
+        payload = signed.payload
+        if not isinstance(payload, Statement) or not _TYPE.matches(payload.predicate_type):
+            return Problem(code=EvidenceInvalidError.code, message="no statement of OpenVEX")
+        try:
+            statements = read_vex(contents.part(KEEP))
+        except FormatError as e:
+            return Problem.of(e)
+        return Heard(
+            said=said,
+            who=who_of(signed).words,
+            statements=tuple(one for one in statements if one.digest in subjects),
+        )
+    return refused or Problem(code=EvidenceInvalidError.code, message="nobody may say it")
