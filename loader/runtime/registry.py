@@ -61,8 +61,13 @@ _CALLS: Final = {
 }
 
 
-def push_client(environment: Mapping[str, str], *, client: Path | None = None) -> Client:
+def push_client(
+    environment: Mapping[str, str], destination: Destination, *, client: Path | None = None
+) -> Client:
     """Return `airlock-push`: the one beside this loader, else the system's.
+
+    It has the operator's logins to every registry. Whoever takes over a loader can have it write
+    below this destination, and nowhere else (T51).
 
     Raises:
         RuntimeAbsentError: there is none.
@@ -82,6 +87,7 @@ def push_client(environment: Mapping[str, str], *, client: Path | None = None) -
         environment=clean_environment(environment, *_INHERITED),
         calls=_CALLS,
         scratch=temporary_folder(environment) or Path(_SCRATCH),
+        names_below=f"{destination}/",
     )
 
 

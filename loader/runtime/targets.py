@@ -125,8 +125,8 @@ def open_target(
                 )
                 runtime = Containerd(stack.enter_context(Launcher.start(chosen)))
             case "registry":
-                chosen = push_client(environment, client=client)
                 destination = Destination.parse(target.argument)
+                chosen = push_client(environment, destination, client=client)
                 runtime = Registry(stack.enter_context(Launcher.start(chosen)), destination)
         runtime.probe()
         yield runtime
