@@ -7,14 +7,16 @@ and its members say. `#NAME` behind a path chooses among several images.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from bundler.compare.docker_archive import DockerArchive
 from bundler.compare.side import Side, side_of
@@ -77,10 +79,30 @@ def opened(text: str, opening: Opening) -> Iterator[Side]:
             case "oci-archive" | "dangerzone":
                 yield stack.enter_context(_layout(TarFiles(path), text, wanted, opening, folder))
             case "docker-archive":
-                file = stack.enter_context(path.open("rb", buffering=0))
+                file = stack.enter_context(_regular(path))
                 yield DockerArchive(file, name=text).side(wanted)
             case _:
                 yield stack.enter_context(_bundle(path, text, wanted, opening, folder))
+
+
+def _regular(path: Path) -> BinaryIO:
+    """Open a regular file; a pipe that nobody writes to would be waited for, for ever.
+
+    Raises:
+        InputError: it is not there, or none.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as e:
+        raise InputError(
+            "the archive cannot be opened", where=shown(str(path)), found=e.strerror or ""
+        ) from e
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise InputError(
+            "the archive cannot be opened", where=shown(str(path)), expected="a regular file"
+        )
+    return os.fdopen(fd, "rb", buffering=0)
 
 
 def _kind_of(text: str) -> tuple[str, str]:
