@@ -152,9 +152,30 @@ class TrustedRoot:
             ),
             unusable=tuple(one for root in roots for one in root.unusable),
         )
+        _expect_one_key_each(whole.logs, name=name)
+        _expect_one_key_each(whole.ct_logs, name=name)
         if not (whole.logs or whole.certificate_authorities or whole.timestamp_authorities):
             raise TrustRootFormatError("a trusted root that names nobody", where=name)
         return whole
+
+
+def _expect_one_key_each(logs: tuple[Log, ...], *, name: str) -> None:
+    """Refuse two keys under one log id: which of them proves something would be chance.
+
+    Windows may overlap, of one log as of several: publishers rotate that way. An id is derived from
+    the key (RFC 6962 §3.2; of Rekor v2, with its name), so no honest log has two.
+
+    Raises:
+        TrustRootFormatError: there are.
+    """
+    keys: dict[bytes, PublicKey] = {}
+    for log in logs:
+        if keys.setdefault(log.log_id, log.key).spki != log.key.spki:
+            raise TrustRootFormatError(
+                "a trusted root with two keys for one log id",
+                where=f"{name}: {shown(log.name)[1:-1]}",
+                found=log.log_id.hex(),
+            )
 
 
 def _documents(raw: bytes, name: str, limits: Limits) -> Iterator[Fields]:

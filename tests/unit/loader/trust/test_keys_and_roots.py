@@ -200,7 +200,29 @@ def test_what_is_new_is_ignored() -> None:
     assert len(parsed(document).logs) == 2
 
 
-def test_a_log_with_a_key_of_tomorrow() -> None:
+def test_a093_windows_that_overlap_are_how_publishers_rotate() -> None:
+    """Two windows of one log, and two logs at one time: each counts within its own."""
+    document = WORLD.trusted_root()
+    again = copy.deepcopy(document["tlogs"][0])
+    document["tlogs"][0]["publicKey"]["validFor"]["end"] = "2026-06-01T00:00:00Z"
+    again["publicKey"]["validFor"] = {"start": "2026-05-01T00:00:00Z"}
+    document["tlogs"].append(again)
+    assert len(parsed(document).logs) == 3
+
+
+@pytest.mark.parametrize("kind", ["tlogs", "ctlogs"])
+def test_a093_two_keys_under_one_log_id(kind: str) -> None:
+    document = WORLD.trusted_root()
+    other = copy.deepcopy(World("other").trusted_root()[kind][0])
+    other["logId"] = document[kind][0]["logId"]
+    document[kind].append(other)
+    with pytest.raises(TrustRootFormatError) as refused:
+        parsed(document)
+    assert "two keys for one log id" in refused.value.message
+
+
+def test_a093_a_log_with_a_key_of_tomorrow() -> None:
+    """Left out, and named: a publisher may add such a log before hosts know its kind of key."""
     document = WORLD.trusted_root()
     document["tlogs"][1]["publicKey"] |= {
         "rawBytes": b64(_spki(ed448.Ed448PrivateKey.generate())),
@@ -235,7 +257,7 @@ CA = ("certificateAuthorities", 0)
 BAD_ROOTS: dict[str, Change] = {
     "no media type": _without("mediaType"),
     "another version": _with("application/json", "mediaType"),
-    "a log without a start": _without("tlogs", 0, "publicKey", "validFor", "start"),
+    "a093 a log without a start": _without("tlogs", 0, "publicKey", "validFor", "start"),
     "a log without a window": _without("tlogs", 0, "publicKey", "validFor"),
     "a CT log without a start": _without("ctlogs", 0, "publicKey", "validFor", "start"),
     "a log without an id": _without("tlogs", 0, "logId"),
