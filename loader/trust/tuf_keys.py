@@ -31,6 +31,7 @@ from securesystemslib.exceptions import (
     UnverifiedSignatureError,
     VerificationError,
 )
+from securesystemslib.formats import encode_canonical
 from securesystemslib.signer import KEY_FOR_TYPE_AND_SCHEME, Key, Signature, SSlibKey
 from tuf.api.metadata import Role
 
@@ -119,6 +120,21 @@ def fingerprint(key: Key) -> str:
         except (ValueError, TypeError, UnsupportedAlgorithm):
             pass  # such a key verifies nothing, under whatever name
     return Digest.of(f"{key.keytype} {text.lower()}".encode()).hex
+
+
+def is_named_by_content(keyid: str, key: Key) -> bool:
+    """Tell whether a key's id is the hash of what is written of it (TUF §4.2, KEYID).
+
+    Of all of it, or of what makes it a key (keytype, scheme, keyval): tools do either. Real
+    repositories have ids that are neither (Sigstore's root 11, early tuf-on-ci), so it is said and
+    nothing more: a signature counts for the key, by its fingerprint, whatever its id is.
+    """
+    whole = key.to_dict()
+    plain = {name: whole[name] for name in ("keytype", "scheme", "keyval")}
+    return any(
+        Digest.of((encode_canonical(written) or "").encode("utf-8")).hex == keyid
+        for written in (whole, plain)
+    )
 
 
 def describe(key: Key) -> str:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from tuf.api.metadata import Root, Targets
 
-from loader.errors import TrustRootFormatError
+from loader.errors import TrustRootFormatError, shown
 from loader.limits import DEFAULT_LIMITS
 from loader.model.fields import format_instant
-from loader.trust.tuf_keys import describe, fingerprint
+from loader.trust.tuf_keys import describe, fingerprint, is_named_by_content
 from loader.trust.tuf_metadata import parse_metadata
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class DelegatorWords:
     version: int
     expires: datetime
     roles: Mapping[str, RoleWords]
+    misnamed: tuple[str, ...] = ()
+    """Ids of keys that are not the hashes of them: a warning."""
 
     @classmethod
     def parse(cls, raw: bytes, *, name: str, limits: Limits = DEFAULT_LIMITS) -> DelegatorWords:
@@ -73,12 +75,14 @@ class DelegatorWords:
                 version=root.version,
                 expires=root.expires,
                 roles={role: _words(root.roles[role], root.keys) for role in root.roles},
+                misnamed=_misnamed(root.keys),
             )
         targets = parse_metadata(
             raw, Targets, name=name, size_max=limits.tuf_targets_size_max, limits=limits
         ).signed
         delegations = targets.delegations
         listed = {} if delegations is None else delegations.roles or {}
+        keys = {} if delegations is None else delegations.keys
         return cls(
             what="targets",
             version=targets.version,
@@ -86,12 +90,13 @@ class DelegatorWords:
             roles={
                 role.name: _words(
                     role,
-                    {} if delegations is None else delegations.keys,
+                    keys,
                     paths=tuple(role.paths or role.path_hash_prefixes or ()),
                     terminating=role.terminating,
                 )
                 for role in listed.values()
             },
+            misnamed=_misnamed(keys),
         )
 
     def lines(self) -> Iterator[str]:
@@ -100,6 +105,12 @@ class DelegatorWords:
         for name, role in self.roles.items():
             yield f"  {name}: {role.quorum}{_speaks_of(role)}"
             yield from (f"    {words}" for words in role.keys.values())
+        for keyid in self.misnamed:
+            yield f"  warning: key id {shown(keyid)} is not its key's hash; nothing rests on it"
+
+
+def _misnamed(keys: Mapping[str, Key]) -> tuple[str, ...]:
+    return tuple(keyid for keyid, key in keys.items() if not is_named_by_content(keyid, key))
 
 
 def _speaks_of(role: RoleWords) -> str:

@@ -45,6 +45,34 @@ def test_op_10_a_key_under_another_id_is_the_same_key() -> None:
     assert said(old, repository.new_root()) == ()
 
 
+def warned(raw: bytes) -> list[str]:
+    lines = DelegatorWords.parse(raw, name="root").lines()
+    return [line.split()[3] for line in lines if line.startswith("  warning: ")]
+
+
+def test_a087_an_id_that_is_not_the_hash_of_its_key_is_said() -> None:
+    repository = TufRepository()
+    assert warned(repository.roots[1]) == []
+    repository.keys["root"] = [plain_key("acme/root", keyid="abcd")]
+    assert warned(repository.new_root()) == ["'abcd'"]
+
+
+@pytest.mark.parametrize(
+    ("root", "ids"),
+    [
+        ("sigstore-root-signing/metadata/root_history/10.root.json", []),
+        ("sigstore-root-signing/metadata/root_history/11.root.json", ["'7247f0db"]),
+        ("sigstore-root-signing/metadata/root_history/15.root.json", []),
+        ("tuf-on-ci-sigstore/metadata/root_history/1.root.json", ["'abcd'"]),
+        ("tuf-on-ci-sigstore/metadata/root_history/3.root.json", []),
+    ],
+)
+def test_a087_ids_of_real_roots(root: str, ids: list[str]) -> None:
+    assert [
+        one[: len(said)] for one, said in zip(warned((REAL / root).read_bytes()), ids, strict=True)
+    ] == ids
+
+
 def test_op_10_delegations() -> None:
     repository = TufRepository()
     repository.delegate("release", ["releases/*"], [plain_key("r")])
