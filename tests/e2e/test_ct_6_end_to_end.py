@@ -13,10 +13,12 @@ import pytest
 
 from tests.e2e.loading import FarSide
 from tests.e2e.promoting import Release, make_release
-from tests.e2e.test_promote_engines import verified
+from tests.e2e.test_promote_engines import cosign, verified
 from tests.engines import Registry, docker_registry, olareg  # noqa: F401 - fixtures
 from tests.fakes.registry import FakeRegistry
 from tests.presence import FROZEN, ROOT
+from tests.unit.loader.policy.scene import Scene
+from tests.unit.loader.policy.test_reference_policies import complytime
 
 
 @pytest.fixture
@@ -45,13 +47,42 @@ def packed(release: Release) -> Path:
     return bundle
 
 
+def complytime_release(folder: Path, registry: FakeRegistry) -> Release:
+    """Publish what complytime's workflow does; its policy as it ships, but for the registry."""
+    scene = Scene(folder, store=registry.store("acme/app"))
+    complytime(scene)
+    text = (ROOT / "policies" / "complytime.toml").read_text(encoding="utf-8")
+    (folder / "policy.toml").write_text(text.replace("ghcr.io/complytime/*", f"{registry.host}/**"))
+    return Release(folder, registry, scene.image, scene.world, scene.release)
+
+
+def attested(release: Release, reference: str) -> None:
+    """Check with cosign, as complytime's workflow does, that each of the four claims is there."""
+    at = f"{reference}@{release.image.digest}"
+    by = (
+        "--certificate-identity-regexp", r"https://github\.com/complytime/.*",
+        "--certificate-oidc-issuer", "https://token.actions.githubusercontent.com",
+        "--trusted-root", str(release.folder / "anchors" / "sigstore" / "trusted_root.json"),
+    )  # fmt: skip
+    done = cosign("cosign", release.folder, "verify", *by, at)
+    assert done.returncode == 0, done.stderr
+    for kind in ("slsaprovenance1", "https://spdx.dev/Document/v2.3", "vuln"):
+        done = cosign("cosign", release.folder, "verify-attestation", "--type", kind, *by, at)
+        assert done.returncode == 0, done.stderr
+    done = cosign("cosign", release.folder, "verify-attestation", "--type", "cyclonedx", *by, at)
+    assert done.returncode != 0
+
+
 def enclave(release: Release, registry: Registry) -> Path:
     """Make the host behind the gap: policy, anchors, how its registry is reached."""
     root = release.folder / "host"
     places = root / "etc" / "airlock"
     places.mkdir(parents=True)
     for name in ("policy.toml", "trusted_root.json", "release.pub"):
-        shutil.copy(release.folder / name, places / name)
+        if (release.folder / name).exists():
+            shutil.copy(release.folder / name, places / name)
+    if (release.folder / "anchors").exists():
+        shutil.copytree(release.folder / "anchors", places / "anchors")
     config = root / "config" / "airlock"
     config.mkdir(parents=True)
     (config / "registries.toml").write_text(f'schema = 1\nplain-http = ["{registry.host}"]\n')
@@ -90,6 +121,17 @@ def test_ct_6_to_a_registry_with_the_referrers_api(
 ) -> None:
     program = (sys.executable, "-m", "loader")
     verified(release, loaded(release, olareg, program=program))
+
+
+@pytest.mark.engine("docker-registry", "cosign")
+def test_ct_6_the_four_claims_of_complytime_from_end_to_end(
+    tmp_path: Path,
+    docker_registry: Registry,  # noqa: F811
+) -> None:
+    with FakeRegistry() as source:
+        release = complytime_release(tmp_path, source)
+        there = loaded(release, docker_registry, program=(sys.executable, "-m", "loader"))
+        attested(release, there)
 
 
 @pytest.mark.engine("docker-registry", "cosign", "cosign2", "frozen", "frozen-push")
