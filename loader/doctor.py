@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from loader import VERSION
+from loader.config import Config
 from loader.confine import cut_off
-from loader.errors import AirlockError, FormatError, LocalError
+from loader.errors import AirlockError, FormatError, LocalError, shown
 from loader.limits import KIB
 from loader.model import strictjson
 from loader.model.fields import Fields, format_instant
-from loader.places import Places, read_small_file
+from loader.places import Places, expect_private, read_small_file
 from loader.progress import sized
 from loader.report import plain
 from loader.runtime.targets import open_target, parse_target
@@ -57,6 +58,7 @@ def examine(
         _glibc(),
         *runtimes,
         _confinement(),
+        _config(places),
         _folder("policy", places.policy),
         _folder("anchors", places.anchors),
         *_state(places, now=now),
@@ -141,9 +143,27 @@ def _confinement() -> Finding:
 
 
 def _folder(what: str, path: Path) -> Finding:
-    if path.exists():
-        return Finding(what=what, health="ok", words=str(path))
-    return Finding(what=what, health="warning", words=f"there is no {path}")
+    """Look at what an operator keeps: whoever may write there decides what this host accepts."""
+    try:
+        for one in (path, *(sorted(path.iterdir()) if path.is_dir() else ())):
+            expect_private(one.stat(), where=shown(str(one)))
+    except FileNotFoundError:
+        return Finding(what=what, health="warning", words=f"there is no {path}")
+    except OSError as e:
+        return Finding(what=what, health="fault", words=f"{path}: {e.strerror}")
+    except LocalError as e:
+        return Finding(what=what, health="warning", words=str(e))
+    return Finding(what=what, health="ok", words=str(path))
+
+
+def _config(places: Places) -> Finding:
+    try:
+        Config.read(places.config)
+    except AirlockError as e:
+        return Finding(what="config", health="fault", words=str(e))
+    there = places.config.exists()
+    words = str(places.config) if there else f"no {places.config}: the defaults"
+    return Finding(what="config", health="ok", words=words)
 
 
 def _state(places: Places, *, now: datetime) -> Iterator[Finding]:
