@@ -472,7 +472,7 @@ def test_targets_are_parsed(text: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "oci", "oci:", "docker:", "docker:x", "podman:y", "containerd:", "Docker", "registry:x"],
+    ["", "oci", "oci:", "docker:", "docker:x", "podman:y", "containerd:", "Docker", "register:x"],
 )
 def test_other_targets_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="target"):
