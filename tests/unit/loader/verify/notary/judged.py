@@ -48,7 +48,7 @@ def judged(
     return verify_repository(
         files,
         gun=gun,
-        pins=pins if isinstance(pins, NotaryPins) else pinned(*pins),
+        pins=pins if isinstance(pins, NotaryPins) else pinned(*pins, gun=gun),
         seen=known,
         remembered=seen.root if isinstance(seen, ContentTrust) else None,
         limits=limits,
