@@ -161,13 +161,24 @@ def _load(  # noqa: PLR0913 - the line's own values, once
                 chosen = choose(judgement, wish.platform)
                 with _counted(judgement.statement, trace, progress) as counted:
                     staged = stage(admitted, chosen, reader, blobs, area, layers=counted)
-            _keep(judgement.statement, blobs, host, trace)
-            with undone_if_it_fails(runtime, ledger, trace, interrupts):
-                hand_over(staged, chosen, runtime, wish, ledger, trace)
-                healthy()
-                with interrupts.held():
-                    _commit(admitted, host, wish, ledger, trace)
-                    interrupts.ignore()
+            new = _keep(judgement.statement, blobs, host, trace)
+            try:
+                with undone_if_it_fails(runtime, ledger, trace, interrupts):
+                    hand_over(staged, chosen, runtime, wish, ledger, trace)
+                    healthy()
+                    with interrupts.held():
+                        _commit(admitted, host, wish, ledger, trace)
+                        interrupts.ignore()
+            except BaseException as e:
+                interrupts.ignore()
+                if not isinstance(e, UnconfirmedCommitError):
+                    # No record names it; where it cannot be removed, `prune` will.
+                    with (
+                        contextlib.suppress(AirlockError),
+                        EvidenceStore.open(host.places.evidence, create=False) as store,
+                    ):
+                        store.remove(new)
+                raise
         except BaseException:
             # What closes behind us is not to be cut short by a second signal.
             interrupts.ignore()
@@ -228,7 +239,9 @@ def _admit(
     return admitted
 
 
-def _keep(statement: BundleStatement, blobs: MetadataStore, host: Host, trace: Trace) -> None:
+def _keep(
+    statement: BundleStatement, blobs: MetadataStore, host: Host, trace: Trace
+) -> tuple[Digest, ...]:
     """Keep what the verdict rested on, one piece in memory at a time, before a runtime is asked.
 
     All small members, also those that no requirement asked for: a later policy may.
@@ -245,7 +258,7 @@ def _keep(statement: BundleStatement, blobs: MetadataStore, host: Host, trace: T
                 yield digest, raw
 
     with EvidenceStore.open(host.places.evidence, create=True) as store:
-        store.keep(kept())
+        return store.keep(kept())
 
 
 def _commit(

@@ -69,8 +69,8 @@ class EvidenceStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def keep(self, blobs: Iterable[tuple[Digest, bytes]]) -> None:
-        """Write what is not there yet; durable once this returns.
+    def keep(self, blobs: Iterable[tuple[Digest, bytes]]) -> tuple[Digest, ...]:
+        """Write what is not there yet, and return what that was; durable once this returns.
 
         All are written before the first is synced: the disk's own journal then takes them at once.
 
@@ -99,6 +99,7 @@ class EvidenceStore:
                 os.fsync(self._fd)
         except OSError as e:
             raise state_error(e, what="evidence cannot be kept", where=self._where) from e
+        return tuple(new)
 
     def _rename(self, digest: Digest) -> None:
         os.rename(f"{digest.hex}{_PART}", digest.hex, src_dir_fd=self._fd, dst_dir_fd=self._fd)
