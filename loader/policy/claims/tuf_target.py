@@ -11,7 +11,9 @@ itself names it: `releases/{tag}.json` alone would be true of any repository bes
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from loader.digest import Digest
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from loader.policy.toml import Table
     from loader.policy.variables import Fill
     from loader.trust.tuf_replay import Replayed
+
+_NO_TAG_HOLDS: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 KEYS: Final = (
     Key(
@@ -104,7 +108,8 @@ def read(table: Table, *, scope: Scope) -> TufTargetClaim:
     """Return the claim that a requirement writes.
 
     Raises:
-        PolicyFileError: no anchor's name, no path of a target, or no JSON pointer.
+        PolicyFileError: no anchor's name, no path of a target, or no JSON pointer; or a path that
+            two images of other names would share.
     """
     name, path = table.text("tuf-root"), table.text("path")
     expect_anchor_name(name, where=table.at("tuf-root"), endings=(".json",))
@@ -115,6 +120,8 @@ def read(table: Table, *, scope: Scope) -> TufTargetClaim:
     names |= {"tag"} if "tag" in holds else set()
     names |= {"repository"} if "repository" in holds else set()
     repository = table.optional_text("repository-pointer")
+    if repository is None:
+        _expect_apart(path, where=table.at("path"))
     return TufTargetClaim(
         # One repository says it or none does; where it may be missing, no other digest may be.
         said=Said(
@@ -133,6 +140,27 @@ def read(table: Table, *, scope: Scope) -> TufTargetClaim:
         scope=scope,
         names=frozenset(names),
     )
+
+
+def _expect_apart(path: str, *, where: str) -> None:
+    """Refuse a path in which repository and tag are not told apart by what no tag holds.
+
+    `{repository}-{tag}.json` is one path for `app-x:1` and `app:x-1`: the release of one would
+    vouch for the other's name.
+
+    Raises:
+        PolicyFileError: it is such a path.
+    """
+    found = [one for one in VARIABLE.finditer(path) if one[1] in {"repository", "tag"}]
+    for first, second in pairwise(found):
+        between = path[first.end() : second.start()]
+        if first[1] != second[1] and _NO_TAG_HOLDS.search(between) is None:
+            raise PolicyFileError(
+                "a path in which the repository and the tag run into each other",
+                where=where,
+                expected="{repository}/{tag}, or `repository-pointer` beside it",
+                found=shown(path),
+            )
 
 
 def _pointer(text: str, where: str) -> JsonPointer:

@@ -194,6 +194,24 @@ def test_a_requirement_that_means_nothing(line: str, far: Far) -> None:
         far.policy(POLICY.replace(CLAIM, CLAIM + line + "\n"))
 
 
+@pytest.mark.parametrize(
+    "path", ["{repository}-{tag}", "r/{tag}{repository}", "{repository}v{tag}"]
+)
+def test_a_path_that_two_names_would_share(path: str, far: Far) -> None:
+    """`app-x:1` and `app:x-1` have one path, and one release would vouch for both."""
+    text = POLICY.replace("releases/{tag}.json", f"{path}.json")
+    with pytest.raises(PolicyFileError, match="run into each other"):
+        far.policy(text)
+    far.policy(text.replace(ANCHOR, "repository-pointer = '/image'\n" + ANCHOR))
+
+
+@pytest.mark.parametrize(
+    "path", ["{repository}/{tag}", "{repository}:{tag}", "{tag}/x/{repository}"]
+)
+def test_a_path_that_tells_names_apart(path: str, far: Far) -> None:
+    far.policy(POLICY.replace("releases/{tag}.json", f"{path}.json"))
+
+
 @pytest.mark.parametrize("path", ["/x", "a/../b", "", "a//b", "releases/{nobody}.json"])
 def test_a_path_that_is_none(path: str, far: Far) -> None:
     with pytest.raises(PolicyFileError):
