@@ -164,6 +164,7 @@ class _Walk:
         while pending:
             keys = pending.pop(0)
             if keys.name not in listed:
+                self._expect_forward(0, keys)  # what was published once does not go away
                 unpublished.append(_unpublished(keys, limits=self.limits))
                 continue
             if len(found) >= self.limits.notary_role_count_max or (
