@@ -89,6 +89,7 @@ class TrustedSet:
         self._timestamp: Timestamp | None = None
         self._snapshot: Snapshot | None = None
         self._targets: dict[str, Targets] = {}
+        self._vouched: set[tuple[str, str]] = set()
         first = self._parse(root, Root, "the pinned root", limits.tuf_root_size_max)
         self.root: Root = first.signed
         self.root_raw = root
@@ -205,6 +206,7 @@ class TrustedSet:
             signers = self._count(delegated, delegations.keys, new, by=by)
         self._expect_version(new, meta.version, by="the snapshot")
         self._targets[role] = new.signed
+        self._vouched.add((role, by))
         self._take(role, new.signed, signers)
 
     def _listed(self, role: str) -> MetaFile:
@@ -217,9 +219,13 @@ class TrustedSet:
             )
         return meta
 
-    def has(self, role: str) -> bool:
-        """Tell whether a targets role was taken."""
-        return role in self._targets
+    def has(self, role: str, by: str) -> bool:
+        """Tell whether a targets role was taken under the keys that this delegator gives it.
+
+        Two may delegate to one name with other keys: what one of them vouches for, the other does
+        not.
+        """
+        return (role, by) in self._vouched
 
     def listed_in(self, role: str, path: str) -> TargetFile | None:
         """Return what a role that was taken says of a target."""

@@ -145,7 +145,7 @@ class Replayed:
         return None
 
     def _take(self, role: str, by: str) -> None:
-        if not self._trusted.has(role):
+        if not self._trusted.has(role, by):
             size_max = self._limits.tuf_targets_size_max
             raw = _read(self._files, f"{role}.json", size_max, where=self.name)
             self._trusted.update_targets(raw, role, by)
