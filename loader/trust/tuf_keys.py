@@ -106,19 +106,25 @@ def accept_identities() -> None:
 
 
 def fingerprint(key: Key) -> str:
-    """Return what tells a key from all others, however it is called or written."""
+    """Return what tells a key from all others, however it is called or written.
+
+    It is read as `SSlibKey` reads it to verify: PEM may have text before it, and hexadecimal digits
+    may have spaces between them. What cannot be read verifies nothing, under whatever name.
+    """
     if isinstance(key, IdentityKey):
         said = key.identity
         plain = rfc8785.dumps([*_KEYTYPE, said.issuer, said.identity])
         return Digest.of(plain).hex
     public = key.keyval.get("public")
     text = public if isinstance(public, str) else ""
-    if text.startswith("-----BEGIN"):
-        try:
+    try:
+        if key.keytype == "ed25519":
+            text = bytes.fromhex(text).hex()
+        else:
             pem = load_pem_public_key(text.encode("utf-8"))
             return Digest.of(pem.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hex
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            pass  # such a key verifies nothing, under whatever name
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        pass
     return Digest.of(f"{key.keytype} {text.lower()}".encode()).hex
 
 
