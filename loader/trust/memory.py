@@ -44,7 +44,10 @@ class RoleSeen:
         return {
             "version": str(self.version),
             "signers": list(self.signers),
-            "expires": None if self.expires is None else format_instant(self.expires),
+            # Of the year 1 Python writes "1", which is no year; whoever signs may write any.
+            "expires": None
+            if self.expires is None
+            else format_instant(self.expires).rjust(20, "0"),
         }
 
     @classmethod

@@ -22,6 +22,7 @@ from loader.errors import FormatError, LimitError, TrustRootFormatError, shown
 from loader.limits import Limits
 from loader.model import strictjson
 from loader.model.strictjson import JsonObject
+from loader.trust.memory import NUMBER_MAX
 from loader.trust.tuf_keys import accept_identities
 
 T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
@@ -78,10 +79,7 @@ def parse_metadata(
         raise TrustRootFormatError(
             "TUF metadata of another role", where=name, expected=kind.type, found=shown(signed.type)
         )
-    if type(signed.version) is not int:
-        raise TrustRootFormatError(
-            "a version that is no number", where=name, found=shown(signed.version)
-        )
+    _expect_versions(signed, name=name)
     _expect_bounded(signed, name=name, limits=limits)
     return Document(
         name=name, raw=raw, signed=signed, payload=payload, signatures=metadata.signatures
@@ -93,6 +91,23 @@ def _canonical(document: JsonObject) -> bytes:
     if not isinstance(signed, dict):
         raise TypeError("no object `signed`")
     return (encode_canonical(signed) or "").encode("utf-8")
+
+
+def _expect_versions(signed: Root | Timestamp | Snapshot | Targets, *, name: str) -> None:
+    """Refuse versions that a host could not remember: what was accepted must be kept."""
+    versions = [signed.version]
+    if isinstance(signed, Timestamp):
+        versions.append(signed.snapshot_meta.version)
+    if isinstance(signed, Snapshot):
+        versions += (info.version for info in signed.meta.values())
+    for version in versions:
+        if type(version) is not int or version > NUMBER_MAX:
+            raise TrustRootFormatError(
+                "a version that is no number, or too large",
+                where=name,
+                expected=f"at most {NUMBER_MAX}",
+                found=shown(version),
+            )
 
 
 def _expect_bounded(
