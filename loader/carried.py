@@ -140,7 +140,7 @@ class Carried:
 
     def verified(self, entry: TrustEntry) -> bool:
         """Tell whether a claim asked for this entry; it then holds."""
-        return any(trust.gun == entry.repository for _, trust in self.repositories)
+        return any(self._entry(anchor, trust.gun) is entry for anchor, trust in self.repositories)
 
     def _entry(self, anchor: str, gun: str) -> TrustEntry | None:
         """Return the entry for a repository: the one that names the anchor, else the first."""
