@@ -306,16 +306,14 @@ def _other_extension(speaker: CertificateSpeaker, extensions: Mapping[str, str])
 
 def _recorded_otherwise(speaker: Speaker, signed: Signed) -> Problem | None:
     """Tell what is missing of logs, SCTs and timestamps; each counts distinct authorities."""
-    promised = [log for log in signed.logs if "verified" in (log.promise, log.proof)]
-    proven = [log for log in signed.logs if log.proof == "verified"]
-    if speaker.log == "promise" and not promised:
-        return _too_few("no entry in a log of the trusted root", "a promise or proof")
-    if speaker.log == "proof" and not proven:
-        return _too_few("no proof of inclusion in a log of the trusted root", "a proof")
-    held = {one.log for one in (proven if speaker.log == "proof" else promised)}
+    proven = {log.log for log in signed.logs if log.proof == "verified"}
+    promised = {log.log for log in signed.logs if log.promise == "verified"}
+    held = proven if speaker.log == "proof" else proven | promised
     if speaker.log != "none" and len(held) < speaker.logs:
         return _too_few(
-            "too few distinct logs of the trusted root hold it", str(speaker.logs), str(len(held))
+            "too few distinct logs of the trusted root hold it",
+            f"{speaker.logs} with a {'proof' if speaker.log == 'proof' else 'promise or proof'}",
+            str(len(held)),
         )
     stamps = {time.authority for time in signed.times if time.source == "timestamp"}
     if len(stamps) < speaker.timestamps:
