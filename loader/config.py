@@ -25,6 +25,7 @@ from loader.limits import DEFAULT_LIMITS, KIB
 from loader.model.bundle import SEQUENCE_MAX
 from loader.places import expect_private, read_small_file
 from loader.policy import toml
+from loader.policy.variables import expect_variables
 from loader.trust.keys import PublicKey
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class WatchSettings:
     """Says whether what was just loaded works, by its exit status."""
     hook: Command | None = None
     """Runs after something was loaded, or put back."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What is filled into the policy, as `--var` does it; one on the command line stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +169,7 @@ def _watch(table: Table) -> WatchSettings:
     table.only(
         (
             "into", "attempts", "interval-seconds", "settle-seconds", "file-systems",
-            "health", "health-seconds", "hook", "hook-seconds",
+            "health", "health-seconds", "hook", "hook-seconds", "vars",
         )
     )  # fmt: skip
     usual = WatchSettings()
@@ -180,7 +183,14 @@ def _watch(table: Table) -> WatchSettings:
         else usual.file_systems,
         health=_command(table, "health", seconds=60),
         hook=_command(table, "hook", seconds=60),
+        variables=_variables(table) if table.has("vars") else {},
     )
+
+
+def _variables(table: Table) -> dict[str, str]:
+    given = dict(table.text_map("vars"))
+    expect_variables(given, where=table.at("vars"))
+    return given
 
 
 def _number(table: Table, name: str, usual: int, *, maximum: int) -> int:

@@ -139,7 +139,7 @@ class Policy:
         Args:
             raw: the file.
             where: its name, for messages.
-            variables: those of this run (`--var`); each must be used.
+            variables: those of this run (`--var`, or `[watch] vars`); each must be used.
             earlier: those of an earlier run, where this one gives no others; rules may have
                 changed since, and need not use them.
             limits: sizes.
@@ -186,7 +186,7 @@ class Policy:
         claims = {one.claim for rule in rules for one in rule.require}
         exceptions = read_exceptions(table, claims) if table.has("exception") else ()
         for name in sorted(variables.keys() - filling.used):
-            raise PolicyFileError("no rule uses this variable", found=f"--var {name}")
+            raise PolicyFileError("no rule uses this variable", found=name)
         deny_list = read_deny_speakers(table.table("deny-list")) if table.has("deny-list") else None
         uses = _uses_of(rules, anchors, deny_list)
         _expect_kinds(anchors, uses)

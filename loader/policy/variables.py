@@ -1,6 +1,7 @@
 """Variables in a policy's values: `{version}`, `{tag}`, `{source_commit}`.
 
-    of the run         given with `--var NAME=VALUE`; filled in before anything is read
+    of the run         given with `--var NAME=VALUE`, or by `[watch] vars` of config.toml; filled
+                       in before anything is read
     of the image       tag and repository that it was packed under; filled in for each image
     of the evidence    what verified provenance of the same image says; compared when all is weighed
 
@@ -147,8 +148,8 @@ class Filling:
                     "a variable that has no value",
                     where=path,
                     found=f"{{{name}}}",
-                    hint=f"give it with `--var {name}=VALUE`; known without: "
-                    + ", ".join((*OF_IMAGES, *OF_EVIDENCE)),
+                    hint=f"give it with `--var {name}=VALUE`, to watch with [watch] vars in "
+                    "config.toml; known without: " + ", ".join((*OF_IMAGES, *OF_EVIDENCE)),
                 )
         self.used |= set(VARIABLE.findall(text)) & set(self._given)
         return VARIABLE.sub(lambda m: self._given.get(m[1], m[0]), text)

@@ -62,13 +62,18 @@ class JudgedRun:
 
 
 def open_host(
-    call: Call, *, signer: Signer | None = None, earlier: Mapping[str, str] | None = None
+    call: Call,
+    *,
+    signer: Signer | None = None,
+    variables: Mapping[str, str] | None = None,
+    earlier: Mapping[str, str] | None = None,
 ) -> tuple[Host, tuple[str, ...]]:
     """Read policy and anchors; return them with what there is to warn of.
 
     Args:
         call: the run; where it gives variables, they stand.
         signer: who signs records.
+        variables: of config.toml, where the verb has some there; each must be used.
         earlier: the variables of an earlier run that is judged again.
 
     Raises:
@@ -88,7 +93,7 @@ def open_host(
     policy = Policy.parse(
         raw,
         where=shown(str(path))[1:-1],
-        variables=read_variables(getattr(call.arguments, "var", ())),
+        variables={**(variables or {}), **read_variables(getattr(call.arguments, "var", ()))},
         earlier=earlier,
     )
     trust = TrustStore.open(

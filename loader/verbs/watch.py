@@ -84,7 +84,7 @@ def look(call: Call, *, summary: Callable[[Sequence[Event]], str]) -> int:
         while True:
             with interrupts.held():
                 # In the middle of a policy a signal would look like a fault of the policy's.
-                host, _ = open_host(call)
+                host, _ = open_host(call, variables=config.watch.variables)
             status = one_cycle(call, host, config, target, summary=summary, quiet=not once)
             if once:
                 break

@@ -16,7 +16,8 @@ import pytest
 
 from tests.e2e.loading import Publisher
 from tests.e2e.watching import Watcher
-from tests.fakes.images import Layer
+from tests.fakes.content import ContentStore
+from tests.fakes.images import Layer, hello_image
 from tests.fakes.sigworld.world import World
 from tests.forked import Forker
 
@@ -155,6 +156,38 @@ def test_another_policy_judges_again(watcher: Watcher, bundles: Path) -> None:
     assert watcher.what() == {"stranger.tar.zst": "refused"}
 
 
+def test_variables_of_the_policy_stand_in_config_and_the_command_line_wins(
+    watcher: Watcher,
+) -> None:
+    policy = watcher.host.root / "etc/airlock/policy.toml"
+    policy.write_text(
+        policy.read_text().replace(
+            'log = "promise"\n', 'log = "promise"\nannotations = { line = "{line}" }\n'
+        )
+    )
+    store = ContentStore()
+    image = hello_image(store, version="1.1")
+    entry = watcher.publisher.entry(image, tag="1", annotations={"line": "stable"})
+    watcher.publisher.pack(watcher.spool / "1.tar.zst", store, [entry], sequence=1)
+
+    ended = watcher.look()
+    assert (ended.status, ended.code) == (2, "usage.policy")
+    assert "[watch] vars" in ended.err
+    watcher.configure('vars = { line = "testing" }')
+    assert watcher.look().status == 14
+    assert watcher.look("--dry-run", "--var", "line=stable").status == 0
+    assert watcher.what() == {"1.tar.zst": "proposed"}
+    watcher.configure('vars = { line = "stable" }')
+    assert watcher.look().status == 0
+    assert watcher.what() == {"1.tar.zst": "loaded"}, "another value judges again"
+    assert watcher.host.records()[-1]["variables"] == [{"name": "line", "value": "stable"}]
+    watcher.configure('vars = { line = "stable", lime = "x" }')
+    ended = watcher.look()
+    assert (ended.status, ended.code) == (2, "usage.policy")
+    assert "no rule uses this variable; " in ended.err
+    assert "found lime" in ended.err
+
+
 def test_a102_the_same_number_with_other_contents_is_an_alarm_in_the_ledger(
     watcher: Watcher, bundles: Path, publisher: Publisher
 ) -> None:
@@ -281,6 +314,20 @@ def test_fi_42_a_file_full_of_zeros_is_refused_and_a_good_copy_is_loaded(
 
 
 # --- names and kinds ------------------------------------------------------------------------------
+
+
+def test_a134_eight_gibibytes_that_read_as_zeros_cost_nothing(
+    watcher: Watcher, bundles: Path
+) -> None:
+    path = watcher.spool / "huge.tar.zst"
+    with path.open("wb") as file:
+        file.truncate(8 << 30)
+    old(path)
+    shutil.copy(bundles / "9.tar.zst", watcher.spool)
+    ended = watcher.look()
+    assert (ended.status, watcher.code("huge.tar.zst")) == (19, "container.format"), watcher.said
+    assert ended.cpu_seconds < 5
+    assert watcher.what()["9.tar.zst"] == "loaded"
 
 
 def test_a123_what_others_leave_behind_is_passed_by(watcher: Watcher, bundles: Path) -> None:

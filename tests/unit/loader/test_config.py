@@ -22,6 +22,7 @@ file-systems = "any"
 health = ["/usr/local/bin/healthy", "--app", "scanner"]
 health-seconds = 90
 hook = ["/usr/local/bin/loaded"]
+vars = { release = "2026", line = "stable" }
 """
 
 
@@ -36,6 +37,7 @@ def test_a_whole_file() -> None:
             path=Path("/usr/local/bin/healthy"), arguments=("--app", "scanner"), seconds=90
         ),
         hook=Command(path=Path("/usr/local/bin/loaded"), arguments=(), seconds=60),
+        variables={"release": "2026", "line": "stable"},
     )
 
 
@@ -59,6 +61,10 @@ def test_without_a_table_there_are_the_defaults() -> None:
         ('schema = 1\n[watch]\nhealth = ["/bin/sh", 1]', "not a command"),
         ("schema = 1\n[watch]\nhealth-seconds = 5", "a time for a health that is not there"),
         ('schema = 1\n[watch]\nfile-systems = "nfs"', 'expected "local", "any"'),
+        ("schema = 1\n[watch]\nvars = {}", "an empty table asks for nothing"),
+        ("schema = 1\n[watch]\nvars = { release = 2026 }", "not a string"),
+        ('schema = 1\n[watch]\nvars = { tag = "1" }', "not the name of a variable that can be"),
+        ('schema = 1\n[watch]\nvars = { a = "{b}" }', "not a value that a variable can have"),
         ("schema = 1\nschema = 1", "the configuration is not TOML"),
     ],
 )
