@@ -202,7 +202,6 @@ def _events(
             settings=config.watch,
             memory=memory,
             now=host.now,
-            being_written=spool.is_being_written,
         )
         yield from cycle.run()
 

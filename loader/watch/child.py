@@ -40,11 +40,21 @@ _INTERRUPT_SECONDS: Final = 90.0
 class Reporter:
     """The child's end."""
 
-    __slots__ = ("_fd", "_since")
+    __slots__ = ("_fd", "_since", "_word")
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, word: int) -> None:
         self._fd = fd
+        self._word = word
         self._since = 0
+
+    def wait_for_word(self) -> None:
+        """Wait until the parent has counted the next attempt; where it is gone, end.
+
+        Raises:
+            SystemExit: nobody would hear what came of it.
+        """
+        if not os.read(self._word, 1):
+            raise SystemExit(0)
 
     def say(self, document: JsonObject) -> None:
         """Report something. Where nobody listens any more, what is done is done all the same."""
@@ -72,24 +82,28 @@ class SilentError(Exception):
 class Child:
     """The parent's end. Use it as a context manager: the child is gone after the block."""
 
-    __slots__ = ("_fd", "_pid")
+    __slots__ = ("_fd", "_pid", "_word")
 
-    def __init__(self, pid: int, fd: int) -> None:
+    def __init__(self, pid: int, fd: int, word: int) -> None:
         self._pid = pid
         self._fd = fd
+        self._word = word
 
     @classmethod
     def start(cls, task: Callable[[Reporter], None]) -> Child:
         """Fork, and let the child do its task. Call it while this process has one thread."""
         ours, theirs = os.pipe()
+        heard, word = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
         if not pid:
             os.close(ours)
-            _do(task, theirs)
+            os.close(word)
+            _do(task, theirs, heard)
         os.close(theirs)
-        return cls(pid, ours)
+        os.close(heard)
+        return cls(pid, ours, word)
 
     def __enter__(self) -> Self:
         return self
@@ -98,8 +112,14 @@ class Child:
         if self._fd < 0:
             return
         os.close(self._fd)
+        os.close(self._word)
         self._fd = -1
         self._end(signal.SIGKILL, seconds=_KILL_SECONDS)
+
+    def give_word(self) -> None:
+        """Let it begin with the next file: the attempt is counted."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._word, b"!")
 
     def hear(self, *, seconds: float) -> Fields:
         """Return the next report; signs of life are heard and passed over.
@@ -166,13 +186,15 @@ def _how(status: int) -> str:
     return f"ended with status {code}, without a report"
 
 
-def _do(task: Callable[[Reporter], None], fd: int) -> NoReturn:
+def _do(task: Callable[[Reporter], None], fd: int, word: int) -> NoReturn:
     """Do the task, and end: nothing of the parent's stack is ever returned to."""
     status = 1
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
-        task(Reporter(fd))
+        # Whoever opens a file to write while it is asked for a lease sends this one.
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        task(Reporter(fd, word))
         status = 0
     finally:
         with contextlib.suppress(Exception):

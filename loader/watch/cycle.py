@@ -89,6 +89,7 @@ class Tasks:
     """What children are given to do."""
 
     look: Callable[[Sequence[SpoolFile]], Task]
+    """Of one file after the other, each when the word is given."""
     take: Callable[[SpoolFile], Task]
     """Loads; where nothing is to be changed, judges."""
     verb: Literal["load", "verify"]
@@ -104,7 +105,6 @@ class Cycle:
     memory: Watched | None
     """None writes nothing: then nothing is remembered either."""
     now: datetime
-    being_written: Callable[[SpoolFile], bool]
     patience: Patience = Patience()
     known: dict[str, Known] = field(default_factory=dict)
 
@@ -157,9 +157,6 @@ class Cycle:
                     code=AttemptsError.code,
                 ),
             )
-        if self.being_written(file):
-            words = "somebody is still writing it"
-            return Event(name=file.shown, what="waiting", words=words, code=BeingWrittenError.code)
         return None
 
     # Heads ------------------------------------------------------------------------------------
@@ -179,6 +176,7 @@ class Cycle:
         with Child.start(self.tasks.look(files)) as child:
             for file in files:
                 self._begin(file, "look")
+                child.give_word()
                 try:
                     answer = Answer.parse(child.hear(seconds=self.patience.look))
                 except (SilentError, FormatError) as e:
@@ -292,6 +290,9 @@ class Cycle:
         words = "; ".join(filter(None, [fault.words, fault.hint, *warnings]))
         event = Event(name=file.shown, what="failed", words=words, code=code, glance=glance)
         first = code.partition(".")[0]
+        if code == BeingWrittenError.code:
+            self._answered(file)
+            return Event(name=file.shown, what="waiting", words=fault.words, code=code)
         if code == _BUG:
             return event  # the count stands: the same bug at the same file is met again
         if code == PartialInputError.code or (_is_format(code) and self._is_fresh(file)):

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
 
-from loader.errors import SpoolError, shown
+from loader.errors import BeingWrittenError, SpoolError, shown
 
 if TYPE_CHECKING:
     from loader.config import FileSystems
@@ -166,25 +166,29 @@ class Spool:
                 unsuited=_unsuited(status),
             )
 
-    def is_being_written(self, file: SpoolFile) -> bool:
-        """Tell whether anybody has the file open to write to it, where the system says so.
 
-        A read lease is granted only where nobody does (fcntl(2)); it is let go of at once. Where it
-        may not be asked for (somebody else's file, a file system without leases), nobody is said
-        to: a file that is still copied is then noticed by being cut short.
-        """
-        try:
-            fd = os.open(file.name, _FLAGS, dir_fd=self._fd)
-        except OSError:
-            return False
-        try:
-            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-        except OSError as e:
-            return e.errno in {errno.EAGAIN, errno.EBUSY}
-        finally:
-            os.close(fd)
-        return False
+def expect_closed(file: SpoolFile, folder: int) -> None:
+    """Refuse to look at a file that somebody has open to write to it, where the system says so.
+
+    A read lease is granted only where nobody does (fcntl(2)); it is let go of at once. Where it may
+    not be asked for (somebody else's file, a file system without leases), nobody is said to: a file
+    that is still copied is then noticed by being cut short.
+
+    Raises:
+        BeingWrittenError: somebody has.
+    """
+    try:
+        fd = os.open(file.name, _FLAGS, dir_fd=folder)
+    except OSError:
+        return
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as e:
+        if e.errno in {errno.EAGAIN, errno.EBUSY}:
+            raise BeingWrittenError("somebody is still writing it") from e
+    finally:
+        os.close(fd)
 
 
 def is_bundle_name(name: str) -> bool:

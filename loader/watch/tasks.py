@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING
 
 from loader import pipeline
 from loader.confine import cut_off
-from loader.errors import AirlockError, InputError, PartialInputError, UnhealthyError
+from loader.errors import (
+    AirlockError,
+    InputError,
+    PartialInputError,
+    UnhealthyError,
+)
 from loader.interrupts import Interrupts
 from loader.model.descriptor import Platform
 from loader.progress import Silence
@@ -27,7 +32,7 @@ from loader.source import BundleFile
 from loader.state.ledger import look
 from loader.watch.answer import Answer, Fault
 from loader.watch.glance import Beating, glance
-from loader.watch.spool import identity_of
+from loader.watch.spool import expect_closed, identity_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -54,7 +59,9 @@ def look_at(
         known = look(host.places)
         trusting = replace(host, trust=remembered(host.trust, known.trust))
         for file in files:
+            report.wait_for_word()
             try:
+                expect_closed(file, folder)
                 seen = glance(
                     file, folder, trusting, known.floors, target=target, beat=report.advanced
                 )

@@ -111,7 +111,6 @@ def look(
         settings=WatchSettings(attempts=attempts),
         memory=memory,
         now=NOW,
-        being_written=lambda _: False,
         patience=Patience(look=0.5, medium=0.5, runtime=5.0),
     )
     return list(cycle.run())
