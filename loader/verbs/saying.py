@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import select
 import sys
 import traceback
 
 from loader.errors import AirlockError, InternalError, MemoryLimitError, OutputError, shown
 
 
-def print_out(text: str) -> None:
+def print_out(text: str, *, patience: float | None = None) -> None:
     """Write to standard output, all of it.
+
+    Args:
+        text: what.
+        patience: for how many seconds whoever reads may take nothing; None waits for ever.
 
     Raises:
         OutputError: it is full, or nobody reads it any more.
     """
     try:
-        sys.stdout.write(text)
+        if patience is None:
+            sys.stdout.write(text)
+        else:
+            _write_patiently(text.encode("ascii", "backslashreplace"), patience)
         sys.stdout.flush()
     except OSError as e:
         # What is still buffered must not fail a second time when Python ends.
@@ -29,6 +38,25 @@ def print_out(text: str) -> None:
             found=e.strerror or "",
             hint="what was done is done: airlock-loader verify says it again",
         ) from e
+
+
+def _write_patiently(raw: bytes, patience: float) -> None:
+    """Write where somebody takes it in time.
+
+    In pieces that a pipe takes whole once it says that it takes any (pipe(7)): the descriptor is
+    shared with others, and is not ours to make non-blocking.
+
+    Raises:
+        OSError: it cannot be written, or not in time.
+    """
+    sys.stdout.flush()
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, select.POLLOUT)
+    while raw:
+        if not poll.poll(patience * 1000):
+            raise TimeoutError(errno.ETIMEDOUT, "nobody reads it")
+        raw = raw[os.write(output, raw[: select.PIPE_BUF]) :]
 
 
 def say_error(error: AirlockError) -> int:

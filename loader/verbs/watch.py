@@ -11,7 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from loader.errors import AirlockError, InternalError, InterruptedLoadError, UsageError
+from loader.errors import (
+    AirlockError,
+    InternalError,
+    InterruptedLoadError,
+    OutputError,
+    UsageError,
+)
 from loader.verbs.call import NoForce, declare_policy, path
 from loader.verbs.saying import bug, print_out, say_error
 
@@ -26,6 +32,8 @@ if TYPE_CHECKING:
 
 HELP: Final = "look into a folder, and load the newest acceptable bundle of each channel"
 SCHEMA: Final = "airlock-watch/1"
+_JOURNAL_SECONDS: Final = 5.0
+"""How long a journal may take no line before it is held to be gone."""
 _PRIORITIES: Final = {"loaded": 5, "refused": 3, "failed": 3, "left": 3, "waiting": 6}
 """Of journald (sd-daemon(3)): 3 an error, 5 a notice, 6 information."""
 
@@ -80,20 +88,34 @@ def look(call: Call, *, summary: Callable[[Sequence[Event]], str]) -> int:
     once: bool = arguments.once or arguments.dry_run
     interrupts = Interrupts.watch()
     status = 0
+    began, said = False, ""
     try:
         while True:
-            with interrupts.held():
-                # In the middle of a policy a signal would look like a fault of the policy's.
-                host, _ = open_host(call, variables=config.watch.variables)
-            status = one_cycle(call, host, config, target, summary=summary, quiet=not once)
+            try:
+                with interrupts.held():
+                    # In the middle of a policy a signal would look like a fault of the policy's.
+                    host, _ = open_host(call, variables=config.watch.variables)
+                status = one_cycle(call, host, config, target, summary=summary, quiet=not once)
+                said = ""
+            except InterruptedLoadError:
+                raise
+            except AirlockError as e:
+                # A stick that was taken out, a policy that is just written: the next look may find
+                # them. What does not work at first is said to whoever started this.
+                if once or not began:
+                    raise
+                if said != str(e):
+                    said = str(e)
+                    say_error(e)
+            began = True
             if once:
                 break
             if _told_to_end(config.watch.interval_seconds):
                 return 0
     except InterruptedLoadError as e:
-        said = say_error(e)
+        status = say_error(e)
         # Whoever watches until told to end has done all that was asked.
-        return said if once else 0
+        return status if once else 0
     interrupts.ignore()
     return status
 
@@ -139,23 +161,27 @@ def one_cycle(
     from loader.watch.spool import Spool  # noqa: PLC0415
 
     arguments = call.arguments
+    journal = _Journal(call)
     events: list[Event] = []
     status = 0
     with Spool.open(arguments.folder, file_systems=config.watch.file_systems) as spool:
         listing = spool.list()
         if listing.more:
-            _say(call, 3, f"{arguments.folder}: more files than one look takes; the rest waits")
+            journal.say(3, f"{arguments.folder}: more files than one look takes; the rest waits")
         for event in _events(call, config, target, host, spool, listing):
             events.append(event)
             status = status or event.status
             if event.what != "known":
                 code = f" [{event.code}]" if event.code else ""
                 words = f"{event.name}: {event.what}{code}: {event.words}"
-                _say(call, _PRIORITIES.get(event.what, 6), words)
+                journal.say(_PRIORITIES.get(event.what, 6), words)
     if arguments.json:
         print_out(json.dumps(_document(events, status), sort_keys=True, indent=2) + "\n")
     elif not quiet or any(event.what in {"loaded", "refused", "failed"} for event in events):
-        _say(call, 6, summary(events))
+        journal.say(6, summary(events))
+    if journal.lost is not None:
+        said = say_error(journal.lost)
+        status = status or said
     return status
 
 
@@ -226,18 +252,33 @@ def _explained(e: Exception) -> AirlockError:
     return error
 
 
-def _say(call: Call, priority: int, text: str) -> None:
-    from loader.report import plain  # noqa: PLC0415
+class _Journal:
+    """Where the lines go. Whether anybody hears them decides nothing (CASES FI-45).
 
-    # Under systemd this is the journal, which reads the priority in front (sd-daemon(3)).
-    front = f"<{priority}>" if "JOURNAL_STREAM" in call.environment else ""
-    line = f"{front}{plain(text)}\n"
-    if call.arguments.json:
-        with contextlib.suppress(OSError):
-            sys.stderr.write(line)
-            sys.stderr.flush()
-    else:
-        print_out(line)
+    A journal that is gone, or takes nothing, costs its lines and one wait; the files are looked at
+    all the same, and the look ends with that fault where it has no other.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._json: bool = call.arguments.json
+        self._under_systemd = "JOURNAL_STREAM" in call.environment
+        self.lost: OutputError | None = None
+
+    def say(self, priority: int, text: str) -> None:
+        """Say a line; under systemd with the priority in front (sd-daemon(3))."""
+        from loader.report import plain  # noqa: PLC0415
+
+        front = f"<{priority}>" if self._under_systemd else ""
+        line = f"{front}{plain(text)}\n"
+        if self._json:
+            with contextlib.suppress(OSError):
+                sys.stderr.write(line)
+                sys.stderr.flush()
+        elif self.lost is None:
+            try:
+                print_out(line, patience=_JOURNAL_SECONDS)
+            except OutputError as e:
+                self.lost = e
 
 
 def _summary(events: Sequence[Event]) -> str:

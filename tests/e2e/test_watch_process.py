@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -46,12 +45,11 @@ def _started(watcher: Watcher, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def _loaded(watcher: Watcher) -> int:
-    """The channel's floor, looked at while somebody may be writing it."""
-    try:
-        return watcher.sequence()
-    except (sqlite3.Error, OSError):
-        return 0
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, process.communicate()
+    return line
 
 
 def test_without_a_timer_it_goes_on_and_ends_when_told_to(watcher: Watcher, tmp_path: Path) -> None:
@@ -63,15 +61,21 @@ def test_without_a_timer_it_goes_on_and_ends_when_told_to(watcher: Watcher, tmp_
             part = watcher.spool / "copy.part"
             shutil.copy(tmp_path / f"{number}.tar.zst", part)
             part.rename(watcher.spool / f"{number}.tar.zst")
-            deadline = time.monotonic() + 30
-            while _loaded(watcher) != number:
-                assert process.poll() is None, process.communicate()
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+            said = _line(process)
+            assert said.startswith(f"{number}.tar.zst: loaded: "), said
+            assert watcher.sequence() == number
+            while not said.startswith("1 loaded"):  # what else there is, and the sum of it
+                said = _line(process)
+            if number == 1:
+                # A stick that is taken out, and comes again: said once, and no end of it.
+                away = watcher.spool.rename(tmp_path / "away")
+                assert process.stderr is not None
+                assert "error[io.spool]" in process.stderr.readline()
+                away.rename(watcher.spool)
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
-    assert process.returncode == 0, err
-    assert out.count(": loaded: ") == 2
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    assert "io.spool" not in err
     assert watcher.host.quarantine() == []
 
 
