@@ -278,6 +278,7 @@ def _facts(
     vex, deaf = hear_vex(
         evidence_of(entry, graph, blobs, limits=limits),
         about,
+        graph,
         rules.on_images,
         lambda found: _verifier(found, supplements, trust=renewal.trust),
         limits=limits,

@@ -7,6 +7,7 @@ A document by anybody else, about another image, or broken silences nothing, and
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from loader.errors import EvidenceInvalidError, FormatError, NoEvidenceError, VerificationError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from loader.digest import Digest
     from loader.evidence import Found
+    from loader.graph import ImageGraph
     from loader.limits import Limits
     from loader.policy.facts import About
     from loader.policy.rules import ImageClaim
@@ -43,6 +45,7 @@ _HEARD: Final = Problem(
 def hear_vex(
     found: Iterable[Found],
     about: About,
+    graph: ImageGraph,
     wanted: tuple[ImageClaim, ...],
     verify: Callable[[Found], Callable[[Speaker], Outcome]],
     *,
@@ -53,6 +56,7 @@ def hear_vex(
     Args:
         found: all evidence about the image.
         about: the image.
+        graph: its indexes and manifests.
         wanted: the requirements on it.
         verify: returns what verifies a piece under the anchors that a speaker names.
         limits: sizes and counts.
@@ -67,6 +71,7 @@ def hear_vex(
     problems: dict[Digest | None, Problem] = {}
     if not asked:
         return (), problems
+    indexes = frozenset(index.descriptor.digest for index in graph.indexes)
     for piece in found:
         evidence = piece.evidence
         if isinstance(evidence, Broken | Unsigned):
@@ -74,7 +79,7 @@ def hear_vex(
         if not _TYPE.matches(kind_of(evidence, limits=limits).predicate_type):
             continue
         check = verify(piece)
-        outcomes = [_hear(said, check, about, limits=limits) for said in asked]
+        outcomes = [_hear(said, check, about, indexes, limits=limits) for said in asked]
         said_so = [one for one in outcomes if isinstance(one, Heard)]
         heard += said_so
         refused = [one for one in outcomes if isinstance(one, Problem)]
@@ -83,7 +88,12 @@ def hear_vex(
 
 
 def _hear(
-    said: Said, verify: Callable[[Speaker], Outcome], about: About, *, limits: Limits
+    said: Said,
+    verify: Callable[[Speaker], Outcome],
+    about: About,
+    indexes: frozenset[Digest],
+    *,
+    limits: Limits,
 ) -> Heard | Problem:
     """Return one document as one `vex` hears it, or why it does not."""
     refused: Problem | None = None
@@ -94,7 +104,7 @@ def _hear(
             continue
         signed = outcome.value
         alone = BundleSignatureClaim(said=Said(where=said.where, speakers=(speaker,)))
-        weighed = weigh_statement(alone, verify, about.denials)
+        weighed = weigh_statement(alone, verify)
         problem = weighed.problem or denied_signer(signed, about.reference, about.denials)
         if problem is not None:
             refused = problem
@@ -112,12 +122,14 @@ def _hear(
         if not isinstance(payload, Statement) or not _TYPE.matches(payload.predicate_type):
             return Problem(code=EvidenceInvalidError.code, message="no statement of OpenVEX")
         try:
-            statements = read_vex(contents.part(KEEP))
+            document = read_vex(contents.part(KEEP), subjects)
         except FormatError as e:
             return Problem.of(e)
-        return Heard(
-            said=said,
-            who=who_of(signed).words,
-            statements=tuple(one for one in statements if one.digest in subjects),
+        # One platform's name on an index says nothing of the others that it lists.
+        held = tuple(
+            one
+            for one in document.statements
+            if not (one.silences and one.of_a_platform and one.digest in indexes)
         )
+        return Heard(said=said, who=who_of(signed), document=replace(document, statements=held))
     return refused or Problem(code=EvidenceInvalidError.code, message="nobody may say it")

@@ -80,12 +80,14 @@ class Scene:
             },
         )
 
-    def made(self, program: str, verb: str, repository: str, *arguments: str) -> None:
+    def made(
+        self, program: str, verb: str, repository: str, *arguments: str, key: str = "own"
+    ) -> None:
         how: tuple[str, ...] = OLD_FORMAT
         if program == "cosign":
             how = ("--signing-config", "none.json", "--trusted-root", "root.json")
         done = self.cosign(
-            program, verb, "--key", "own.key", "--allow-http-registry", *how, *arguments,
+            program, verb, "--key", f"{key}.key", "--allow-http-registry", *how, *arguments,
             self.name(repository),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

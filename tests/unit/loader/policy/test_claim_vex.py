@@ -8,60 +8,22 @@ from pathlib import Path
 import pytest
 
 from loader.errors import PolicyFileError
-from loader.model.strictjson import JsonValue
 from loader.model.vex import STATEMENT_COUNT_MAX
 from loader.policy.facts import Judgement
-from tests.fakes.sigworld import statements
 from tests.fakes.sigworld.encoding import Json
 from tests.unit.loader.policy.claiming import BY_KEY, attest, claims, facts, require, run
 from tests.unit.loader.policy.judging import CREATED
 from tests.unit.loader.policy.scene import AS_PACKED, Scene
-from tests.unit.loader.policy.test_claim_vulnerabilities import FINISHED, VULN, trivy
+from tests.unit.loader.policy.vexing import ASKED, CVE, LATE, OPENVEX, counts, say, scan, vex
 
-OPENVEX = "https://openvex.dev/ns/v0.2.0"
-CVE = "CVE-2026-0001"
 OTHER = "sha256:" + "0" * 64
-ASKED = require("vulnerabilities", "max = { critical = 0 }", 'vex = { key = "second" }')
-EARLY, LATE = "2026-01-15T10:00:00Z", "2026-01-15T11:30:00.5+00:00"
 
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
     made = Scene(tmp_path)
-    found = trivy((CVE, "openssl", "CRITICAL", "1.1"))
-    attest(made, VULN, statements.vulnerabilities(FINISHED, found))
+    scan(made)
     return made
-
-
-def vex(digest: str, status: str = "not_affected", **over: object) -> Json:
-    name = digest.replace(":", "%3A")
-    statement: Json = {
-        "vulnerability": {"name": CVE},
-        "products": [{"@id": f"pkg:oci/app@{name}?repository_url=registry.acme.example/acme"}],
-        "status": status,
-        "timestamp": EARLY,
-        "justification": "vulnerable_code_not_present",
-    }
-    statement |= over
-    return {
-        "@context": OPENVEX,
-        "@id": "https://acme.example/vex/1",
-        "author": "nobody checks this",
-        "timestamp": EARLY,
-        "version": 1,
-        "statements": [{k: v for k, v in statement.items() if v is not None}],
-    }
-
-
-def say(scene: Scene, document: JsonValue, *, by: str = "second", on: str | None = None) -> None:
-    attest(scene, OPENVEX, document, by=scene.world.managed(by), on=on)
-
-
-def counts(scene: Scene, asked: str = ASKED) -> None:
-    """The finding counts: nothing silences it."""
-    refusal = scene.refused(AS_PACKED + asked)
-    assert refusal.code == "policy.contents"
-    assert CVE in refusal.found
 
 
 @pytest.mark.parametrize("status", ["not_affected", "fixed"])
