@@ -16,17 +16,12 @@ from loader.evidence import SignedEvidence, kind_of
 from loader.limits import DEFAULT_LIMITS
 from loader.model.predicate_types import SLSA_02, SLSA_1, PredicateType
 from loader.model.provenance import read_provenance
+from loader.model.scan import KEEP, read_scan
 from loader.model.statement import Statement
 from loader.policy.builders import level_of
 from loader.verify.facts import Signed
 
 _SBOMS: Final = ("spdx", "cyclonedx")
-_SCANS: Final[tuple[dict[str, Value], ...]] = (
-    {"max-age": "30d", "max": {"critical": 0}},
-    {"max": {"critical": 0}},
-    {},
-    {"require-results": False},
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +53,28 @@ def _contents(statement: Statement, words: str) -> Iterator[ProposedClaim]:
     if any(PredicateType(word).matches(kind) for word in _SBOMS):
         yield ProposedClaim(table={"claim": "sbom", "type": kind}, words=(words,))
     if PredicateType("vuln").matches(kind):
-        for asked in _SCANS:
+        for asked in _of_scan(statement):
             yield ProposedClaim(
                 table={"claim": "vulnerabilities", "type": kind, **asked}, words=(words,)
             )
+
+
+def _of_scan(statement: Statement) -> Iterator[dict[str, Value]]:
+    """Yield what may be asked of a scan; findings that nobody graded are bounded by what is there.
+
+    Without a bound of their own they would count as critical.
+    """
+    try:
+        size_max = DEFAULT_LIMITS.evidence_size_max
+        ungraded = read_scan(statement.read_predicate(KEEP, size_max=size_max)).count("unknown")
+    except FormatError:
+        return
+    most: dict[str, Value] = {"critical": 0}
+    most |= {"unknown": ungraded} if ungraded else {}
+    yield {"max-age": "30d", "max": most}
+    yield {"max": most}
+    yield {}
+    yield {"require-results": False}
 
 
 def _attestation(statement: Statement, words: str) -> Iterator[ProposedClaim]:

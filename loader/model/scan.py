@@ -187,7 +187,7 @@ def _sarif_severity(rule: Fields | None, level: str) -> Severity:
             return _of_score(score)
     if not level and rule is not None and rule.has("defaultConfiguration"):
         level = _text(rule.fields("defaultConfiguration"), "level")  # SARIF 2.1.0, 3.27.10
-    return _LEVELS.get(level, "medium")  # "warning" is SARIF's default
+    return _LEVELS.get(level or "warning", "unknown")  # SARIF's default
 
 
 def _in_toto(result: list[JsonValue], where: str) -> Iterator[Finding]:

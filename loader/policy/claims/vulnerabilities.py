@@ -40,6 +40,7 @@ IGNORE_COUNT_MAX: Final = 1000
 _FOUND_MAX: Final = 5
 _SILENCED_MAX: Final = 20
 _SILENCED_LENGTH_MAX: Final = 2000
+_GRADES: Final = {"unknown": "of unknown severity"}
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{2,127}", re.ASCII)
 
 _IGNORE_KEYS: Final = (
@@ -57,7 +58,8 @@ KEYS: Final = (
     Key(
         name="max",
         form=Named(of=Whole(minimum=0, maximum=FINDING_COUNT_MAX), names=SEVERITIES),
-        words="how many findings of each severity are taken",
+        words="how many findings of each severity are taken; without a bound of its own `unknown` "
+        "counts as the worst",
     ),
     Key(
         name="require-results",
@@ -114,13 +116,22 @@ class VulnerabilitiesClaim:
 
     claim: ClassVar[Literal["vulnerabilities"]] = "vulnerabilities"
 
+    @property
+    def unknown_is(self) -> Severity | None:
+        """The severity that findings count as which nobody graded; None where they have a bound.
+
+        They may be as bad as anything: with no bound of their own they would be under none.
+        """
+        named = [severity for severity, _ in self.most]
+        return None if not named or "unknown" in named else named[0]
+
     def filled(self, fill: Fill) -> VulnerabilitiesClaim:
         """Return the claim with variables filled in."""
         vex = None if self.vex is None else self.vex.filled(fill)
         return replace(self, said=self.said.filled(fill), vex=vex)
 
     def __str__(self) -> str:
-        parts = [f"at most {count} {severity}" for severity, count in self.most]
+        parts = list(_bounds(self))
         parts += [f"at most {in_words(self.age_max)} old"] if self.age_max is not None else []
         parts += [] if self.require_results else ["also without results"]
         parts += ["only what can be mended"] if self.ignore_unfixed else []
@@ -316,11 +327,21 @@ def _too_old(
 def _most(claim: VulnerabilitiesClaim, counted: list[Finding]) -> Problem | None:
     over: list[str] = []
     examples: list[str] = []
+    hint = "mend them; or let one through for a time: ignore = [{ id, until, reason }]"
     for severity, most in claim.most:
-        here = [one for one in counted if one.severity == severity]
-        if len(here) > most:
-            over.append(f"{len(here)} {severity}")
-            examples += [f"{one.id} {one.package}".strip() for one in here]
+        as_bad = ("unknown",) if severity == claim.unknown_is else ()
+        here = [one for one in counted if one.severity in {severity, *as_bad}]
+        if len(here) <= most:
+            continue
+        for name in (severity, *as_bad):
+            found = [one for one in here if one.severity == name]
+            if found:
+                over.append(f"{len(found)} {_GRADES.get(name, name)}")
+                examples += [f"{one.id} {one.package}".strip() for one in found]
+                if name in as_bad:
+                    hint = (
+                        "what nobody graded counts as the worst; `unknown = N` in `max` bounds it"
+                    )
     if not over:
         return None
     more = f" and {len(examples) - _FOUND_MAX} more" if len(examples) > _FOUND_MAX else ""
@@ -328,7 +349,13 @@ def _most(claim: VulnerabilitiesClaim, counted: list[Finding]) -> Problem | None
     return Problem(
         code=ContentsError.code,
         message="the scan found more than policy takes",
-        expected=", ".join(f"at most {most} {severity}" for severity, most in claim.most),
+        expected=", ".join(_bounds(claim)),
         found=f"{', '.join(over)}: {named}{more}",
-        hint="mend them; or let one through for a time: ignore = [{ id, until, reason }]",
+        hint=hint,
     )
+
+
+def _bounds(claim: VulnerabilitiesClaim) -> Iterator[str]:
+    for severity, most in claim.most:
+        also = f" or {_GRADES['unknown']}" if severity == claim.unknown_is else ""
+        yield f"at most {most} {_GRADES.get(severity, severity)}{also}"

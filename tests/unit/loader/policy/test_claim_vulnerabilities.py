@@ -257,6 +257,39 @@ def test_what_is_no_scan(scene: Scene, predicate: object) -> None:
     assert "cannot be understood" in refusal.found
 
 
+@pytest.mark.parametrize("word", ["UNKNOWN", "", "SEVERE", "P0", "10"])
+def test_what_nobody_graded_counts_as_the_worst(scene: Scene, word: str) -> None:
+    """It may be as bad as anything: under no bound at all it would be let through unseen."""
+    found = (("CVE-1-0001", "a", word, ""), ("CVE-1-0002", "b", "HIGH", ""))
+    attest(scene, VULN, statements.vulnerabilities(FINISHED, trivy(*found)))
+    text = "max = { critical = 0, high = 1 }"
+    refusal = refused(scene, require("vulnerabilities", text))
+    assert refusal.code == "policy.contents"
+    assert "1 of unknown severity: CVE-1-0001" in refusal.found
+    assert "at most 0 critical or of unknown severity" in refusal.found
+    assert "`unknown = N`" in refusal.hint
+    assert run(scene, require("vulnerabilities", text.replace("= 0", "= 1", 1)))
+    assert run(scene, require("vulnerabilities", "max = { critical = 0, high = 1, unknown = 1 }"))
+    refused(scene, require("vulnerabilities", "max = { critical = 0, high = 1, unknown = 0 }"))
+    assert run(scene, require("vulnerabilities", "max = { unknown = 1 }"))
+    assert run(scene, require("vulnerabilities"))  # where nothing is bounded
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"matches": [{"vulnerability": {"id": "CVE-1-1"}}]},
+        {"runs": [{"tool": {"driver": {}}, "results": [{"ruleId": "CVE-1-1", "level": "fatal"}]}]},
+        [{"id": "CVE-1-1"}],
+        [{"id": "CVE-1-1", "severity": [{"method": "nvd", "score": "high-ish"}]}],
+    ],
+)
+def test_a_grade_that_is_none_counts_as_the_worst(scene: Scene, result: JsonValue) -> None:
+    attest(scene, VULN, statements.vulnerabilities(FINISHED, result))
+    refusal = refused(scene, require("vulnerabilities", "max = { critical = 0 }"))
+    assert "1 of unknown severity: CVE-1-1" in refusal.found
+
+
 def test_scores_and_words() -> None:
     from loader.model.scan import _of_score, _severity  # noqa: PLC0415
 
