@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from loader.model.statement import Statement
     from loader.model.strictjson import JsonObject
 
-PREDICATE_TYPE: Final = "urn:airlock:deny:v1"
+FAMILY: Final = "urn:airlock:deny:"
+PREDICATE_TYPE: Final = f"{FAMILY}v1"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 COUNT_MAX: Final = 10_000
 _KEY: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)

@@ -85,7 +85,14 @@ def _rest(old: Policy, new: Policy) -> Iterator[Change]:
     before, after = tomllib.loads(old.raw.decode()), tomllib.loads(new.raw.decode())
     yield from _settings(before, after)
     for name in sorted({*before, *after} - {"image", "schema"}):
-        yield from _value(name, before.get(name), after.get(name))
+        old_value, new_value = before.get(name), after.get(name)
+        if name == "deny-list" and (old_value is None) != (new_value is None):
+            yield Change(
+                direction="looser" if new_value is None else "tighter",
+                words=f"[deny-list]: {_said(old_value)} became {_said(new_value)}",
+            )
+        else:
+            yield from _value(name, old_value, new_value)
 
 
 def _settings(before: Mapping[str, TomlValue], after: Mapping[str, TomlValue]) -> Iterator[Change]:

@@ -400,7 +400,12 @@ class Judgement:
     """What a host may remember of carried trust material once it accepts the bundle."""
     grown: Grown = field(default_factory=Grown)
     lists: tuple[Problem, ...] = ()
-    """Why carried deny lists do not count, where some do not."""
+    """Why carried or remembered deny lists do not count, where some do not."""
+
+    @property
+    def list_warnings(self) -> tuple[str, ...]:
+        """The same in words, for every report."""
+        return tuple(f"{one.where}, without effect: {one}" for one in self.lists)
 
     def sightings(self, *, counting: bool) -> tuple[LogSighting, ...]:
         """Return where logs recorded evidence that verifies: all of it, or what counts alone."""

@@ -120,7 +120,9 @@ def test_a_broken_list_denies_nothing_and_is_said(scene: Scene, raw: bytes) -> N
 def test_where_the_policy_names_nobody_no_list_counts(scene: Scene) -> None:
     raw = signed(scene, ListedDenial(reason="x", digest=Digest.parse(scene.image.digest)))
     found = judged(scene, raw, text=AS_PACKED + KEY)
-    assert (found.lists, found.learned.seen) == ((), {})
+    assert found.learned.seen == {}
+    (words,) = found.list_warnings
+    assert words.startswith("1 carried deny list, without effect: the policy names nobody")
 
 
 def test_an_attestation_of_another_type_is_no_list(scene: Scene) -> None:
@@ -166,6 +168,55 @@ def test_the_union_only_grows(scene: Scene) -> None:
     assert seen.covers(before)
     assert not before.covers(seen)
     assert judged(scene, memory=memory).learned.seen == learned.seen
+
+
+@pytest.mark.parametrize("lists", ["", '\n[deny-list]\nkey = "packer"\n'])
+def test_only_the_operator_takes_a_list_back_and_it_is_said(scene: Scene, lists: str) -> None:
+    """Who may deny is the policy's: a key that was lost, or a denial by mistake, must not be for
+    ever. The list stays remembered, and denies again once its signer is named again."""
+    news = signed(scene, ListedDenial(reason="stolen", key=key_of(scene.release)))
+    memory = NO_MEMORY.with_seen(
+        {("deny-list", "deny-list"): ListsSeen(files={str(Digest.of(news)): Digest.of(news)})},
+        {Digest.of(news): news},
+    )
+    assert refused(scene, memory=memory).exit_status == 17
+    found = judged(scene, memory=memory, text=AS_PACKED + KEY + lists)
+    (words,) = found.list_warnings
+    assert "remembered deny list" in words
+    assert ", without effect: " in words
+    kept = memory.with_seen(found.learned.seen, found.learned.files)
+    assert refused(scene, memory=kept).exit_status == 17
+
+
+@pytest.mark.parametrize(
+    ("denial", "words"),
+    [
+        ({"identity": "a", "image": "*", "reason": "x"}, "a pattern without a slash"),
+        ({"identity": "a", "image": "GHCR.io/x", "reason": "x"}, "not a pattern for names"),
+        ({"identity": "a", "unless": "b", "reason": "x"}, "unknown field"),
+        ({"reason": "x"}, "not exactly one thing"),
+    ],
+)
+def test_a_genuine_list_that_cannot_be_understood_refuses_the_bundle(
+    scene: Scene, denial: dict[str, str], words: str
+) -> None:
+    """What its signer wanted to be denied, nobody can tell: that is no reason to let it in."""
+    for name in ("v1", "v2"):
+        said = {
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"digest": {"sha256": "a" * 64}}],
+            "predicateType": f"urn:airlock:deny:{name}",
+            "predicate": {"denials": [denial]},
+        }
+        act = scene.world.sign_statement(said, scene.world.managed("second"), log="none")
+        with pytest.raises(FormatError) as caught:
+            judged(scene, encoded(act.bundle()))
+        assert caught.value.exit_status == 19
+        assert "a deny list that its signer wrote cannot be understood" in caught.value.message
+        assert (words if name == "v1" else "not a deny list") in caught.value.message
+        assert caught.value.where.startswith("carried deny list ")
+        stranger = scene.world.sign_statement(said, scene.release, log="none")
+        assert len(judged(scene, encoded(stranger.bundle())).lists) == 1
 
 
 def test_a_list_denies_who_sealed_the_bundle_that_brings_it(scene: Scene) -> None:

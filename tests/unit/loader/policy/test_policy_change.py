@@ -53,6 +53,8 @@ LESS = OLD.replace('[[image.require]]\nclaim = "bundle-signature"\nkey = "releas
         (OLD.replace('["stable"]', '["stable", "edge"]'), OLD, "tighter", "removed '\"edge\"'"),
         (OLD, OLD.replace('[bundle]\nchannels = ["stable"]\n', ""), "looser", "bundle.channels"),
         (OLD.replace('[bundle]\nchannels = ["stable"]\n', ""), OLD, "tighter", "bundle.channels"),
+        (OLD, OLD + '[deny-list]\nkey = "release"\n', "tighter", "[deny-list]"),
+        (OLD + '[deny-list]\nkey = "release"\n', OLD, "looser", "[deny-list]"),
         (OLD, OLD.replace("release.pub", "other.pub"), "changed", "anchor.release.key"),
         (OLD, OLD.replace("org/*", "org/**"), "looser", "org/**"),
         (
