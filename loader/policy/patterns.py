@@ -19,7 +19,7 @@ import re2
 from loader.errors import PolicyFileError, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from loader.model.reference import Reference
 
@@ -179,7 +179,7 @@ class Regexp:
         return self._compiled.fullmatch(value) is not None
 
     def filled(self, fill: Callable[[str], str]) -> Regexp:
-        """Return the pattern: there are no variables in one."""
+        """Return the pattern: what an image says of itself stands in none."""
         del fill
         return self
 
@@ -219,6 +219,50 @@ class Regexp:
 
 
 TextPattern: TypeAlias = Exact | Regexp
+
+_VARIABLE: Final = re.compile(r"(?<!\\[xpP])\{([a-z][a-z0-9_]{0,31})\}", re.ASCII)
+_TOKEN: Final = re.compile(
+    r"\\[xpP]\{[^}]*\}"
+    r"|(?P<closed>\\Q.*?(?:\\E|\Z)|\[\^?\]?(?:\[:[^\]]*:\]|\\.|[^\]\\])*\])"
+    r"|\\."
+    r"|\{(?P<name>[a-z][a-z0-9_]{0,31})\}(?P<repeated>(?=[*+?{]))?",
+    re.ASCII | re.DOTALL,
+)
+"""What braces may stand in: escapes, quoted text and sets, and variables."""
+
+
+def variables_of(pattern: str, *, where: str) -> tuple[str, ...]:
+    """Return the names of the variables in a pattern.
+
+    Raises:
+        PolicyFileError: one stands where it would not stand for its text.
+    """
+    found: dict[str, None] = {}
+    for token in _TOKEN.finditer(pattern):
+        if token["closed"] and _VARIABLE.search(token["closed"]):
+            raise PolicyFileError(
+                "a variable in quoted text or a set of characters",
+                where=where,
+                found=shown(token["closed"]),
+            )
+        if token["name"]:
+            found[token["name"]] = None
+    return tuple(found)
+
+
+def filled_pattern(pattern: str, values: Mapping[str, str]) -> str:
+    """Return a pattern with its variables filled in, each standing for its text and nothing else.
+
+    All variables of the pattern must have a value (`variables_of`).
+    """
+
+    def text(token: re.Match[str]) -> str:
+        if not token["name"]:
+            return token[0]
+        quoted: str = re2.escape(values[token["name"]])
+        return f"(?:{quoted})" if token["repeated"] is not None else quoted
+
+    return _TOKEN.sub(text, pattern)
 
 
 def escape_dots(pattern: str) -> str:

@@ -5,10 +5,10 @@
     of the image       tag and repository that it was packed under; filled in for each image
     of the evidence    what verified provenance of the same image says; compared when all is weighed
 
-A value that only ever stands beside literal text cannot become a pattern, a key or another rule: it
-is compared letter by letter like the text around it. Whatever looks like a variable and is none is
-refused, since a typing error would otherwise be a text that nothing equals, or worse, one that
-something does.
+A value cannot become a pattern, a key or another rule: it is compared letter by letter, like the
+literal text around it, and quoted where it stands in a pattern. Whatever looks like a variable and
+is none is refused, since a typing error would otherwise be a text that nothing equals, or worse,
+one that something does.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import re
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from loader.errors import PolicyFileError, shown
+from loader.policy.patterns import filled_pattern, variables_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +40,7 @@ _ANYWHERE: Final = re.compile(
     r"|workflow-inputs|path",
     re.ASCII,
 )
-"""Keys whose values may hold variables; no pattern among them."""
+"""Keys whose values may hold any variable; in patterns (`…-regexp`) stand those of the run."""
 
 
 def read_variables(options: Sequence[str]) -> dict[str, str]:
@@ -126,16 +127,32 @@ class Filling:
             case _:
                 return value
 
+    def _pattern(self, text: str, path: str) -> str:
+        """Return a pattern in which each variable of the run stands for its own text alone."""
+        names = variables_of(text, where=path)
+        for name in names:
+            if name in (*OF_IMAGES, *OF_EVIDENCE):
+                raise PolicyFileError(
+                    "a variable where none can stand",
+                    where=path,
+                    found=f"{{{name}}}",
+                    hint="a pattern holds variables of the run (`--var`) alone; "
+                    "`certificate-identity` holds others",
+                )
+            if name not in self._given:
+                raise _without_value(name, path)
+        self.used |= set(names)
+        return filled_pattern(text, self._given)
+
     def _text(self, text: str, path: str, key: str) -> str:
+        if key.endswith("-regexp"):
+            return self._pattern(text, path)
         for name in VARIABLE.findall(text):
             if _ANYWHERE.fullmatch(key) is None:
                 raise PolicyFileError(
                     "a variable where none can stand",
                     where=path,
                     found=f"{{{name}}}",
-                    hint="a pattern holds no variables; `certificate-identity` does"
-                    if key.endswith("-regexp")
-                    else "",
                 )
             if name in OF_EVIDENCE and key != "predicate":
                 raise PolicyFileError(
@@ -144,15 +161,19 @@ class Filling:
                     found=f"{{{name}}}",
                 )
             if name not in (*self._given, *OF_IMAGES, *OF_EVIDENCE):
-                raise PolicyFileError(
-                    "a variable that has no value",
-                    where=path,
-                    found=f"{{{name}}}",
-                    hint=f"give it with `--var {name}=VALUE`, to watch with [watch] vars in "
-                    "config.toml; known without: " + ", ".join((*OF_IMAGES, *OF_EVIDENCE)),
-                )
+                raise _without_value(name, path)
         self.used |= set(VARIABLE.findall(text)) & set(self._given)
         return VARIABLE.sub(lambda m: self._given.get(m[1], m[0]), text)
+
+
+def _without_value(name: str, path: str) -> PolicyFileError:
+    return PolicyFileError(
+        "a variable that has no value",
+        where=path,
+        found=f"{{{name}}}",
+        hint=f"give it with `--var {name}=VALUE`, to watch with [watch] vars in config.toml; "
+        "known without: " + ", ".join((*OF_IMAGES, *OF_EVIDENCE)),
+    )
 
 
 def filler_of(reference: Reference) -> Fill:

@@ -168,6 +168,34 @@ certificate-oidc-issuer = "{ISSUER}"
     assert "@refs/tags/v1.0.0" in refusal.found
 
 
+@pytest.mark.parametrize(
+    "version", ["1.0.0", "1+0", "a|b", "(x)?", ".*", "^$", "[a-z]", "\\d", "é"]
+)
+def test_op2_a_variable_in_a_pattern_stands_for_its_text_alone(scene: Scene, version: str) -> None:
+    """However it is written: whoever gives the version gives no pattern."""
+    attest(scene, RELEASE_METADATA, {"version": f"v{version}-rc{version}{version}"})
+    text = AS_PACKED + require(
+        "attestation",
+        TYPE,
+        r"predicate-regexp = { '/version' = '^v{version}-rc{version}{2}$' }",
+        who=r"""trusted-root = "acme"
+certificate-identity-regexp = 'https://github\.com/{org}/app/\.github/workflows/.+'
+certificate-oidc-issuer-regexp = 'https://token\.actions\.githubusercontent\.{top}'
+""",
+    )
+    given = {"version": version, "org": "acme", "top": "com"}
+    assert scene.run(text, variables=given)
+    for name, value in (("version", "1.0.1"), ("org", "acm."), ("org", "acme|x"), ("top", ".+")):
+        refusal = scene.refused(text, variables=given | {name: value})
+        assert refusal.code == ("policy.contents" if name == "version" else "identity.mismatch")
+
+
+def test_braces_of_a_pattern_are_no_variables(scene: Scene) -> None:
+    attest(scene, RELEASE_METADATA, {"a": "aab\u00abx{v}"})
+    line = "predicate-regexp = { \"/a\" = 'a{2}\\x{62}\\x{ab}\\p{Ll}\\{v}' }"
+    assert run(scene, require("attestation", TYPE, line))
+
+
 def test_op2_the_images_own_tag_stands_in_an_identity(scene: Scene) -> None:
     attest(scene, RELEASE_METADATA, {"image": NAME})
     text = AS_PACKED + require(
@@ -190,7 +218,12 @@ certificate-oidc-issuer = "{ISSUER}"
         ('predicate = { "/a" = "{version}" }', {}, "has no value"),
         ('predicate = { "/a" = "{verison}" }', {"version": "1"}, "has no value"),
         ('predicate = { "/a" = "b" }', {"version": "1"}, "no rule uses"),
-        ('predicate-regexp = { "/a" = "{version}" }', {"version": "1"}, "where none can stand"),
+        ('predicate-regexp = { "/a" = "{version}" }', {}, "has no value"),
+        ('predicate-regexp = { "/a" = "{tag}" }', {}, "where none can stand"),
+        ('predicate-regexp = { "/a" = "{source_commit}" }', {}, "where none can stand"),
+        ('predicate-regexp = { "/a" = "[{v}]" }', {"v": "1"}, "in quoted text or a set"),
+        ("predicate-regexp = { \"/a\" = '[[:alpha:]{v}]' }", {"v": "1"}, "quoted text or a set"),
+        ("predicate-regexp = { \"/a\" = '\\Q{v}\\E' }", {"v": "1"}, "in quoted text or a set"),
         ('predicate = { "/a" = "{digest}{source_commit}" }', {}, "two variables"),
         ('predicate = { "/a" = "{tag}" }', {"tag": "1"}, "cannot be given|can be given"),
         ('predicate = { "/a" = "{v}" }', {"v": "a{tag}"}, "not a value"),
@@ -224,7 +257,7 @@ def test_a_type_is_a_word_or_a_uri(line: str) -> None:
     refused_file(require("attestation", line, who=BY_KEY))
 
 
-@pytest.mark.parametrize("key", ["certificate-identity-regexp", "key", "trusted-root"])
+@pytest.mark.parametrize("key", ["key", "trusted-root", "scope"])
 def test_a_variable_stands_only_where_text_is_compared(key: str) -> None:
     text = require("attestation", TYPE, f'{key} = "x{{version}}"', who="")
     assert "where none can stand" in refused_file(text, version="1").message
