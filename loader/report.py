@@ -13,14 +13,24 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from loader.errors import AirlockError, PolicyError, RefusedError
 from loader.model.fields import format_instant
+from loader.policy.rules import without_image, without_image_words
 from loader.progress import sized
-from loader.report_claims import claim_plain, considered_plain, problem_plain
+from loader.report_claims import (
+    claim_lines,
+    claim_plain,
+    considered_plain,
+    problem_plain,
+    refused_lines,
+    unsaid,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
+    from loader.model.bundle import BundleStatement
+    from loader.model.reference import Reference
     from loader.model.strictjson import JsonObject
-    from loader.policy.facts import ClaimResult, Considered, ImageJudgement, Judgement, Problem
+    from loader.policy.facts import Considered, ImageJudgement, Judgement
     from loader.run import Host, Trace, Wish
     from loader.runtime.base import Receipt
     from loader.state.log_memory import Standing
@@ -29,8 +39,6 @@ if TYPE_CHECKING:
 SCHEMA: Final = "airlock-verdict/1"
 LINE_LENGTH_MAX: Final = 4000
 REASON_COUNT_MAX: Final = 1000
-LOG_LENGTH_SHOWN: Final = 16
-"""Digits of a log's id for people; JSON has all of them."""
 Verdict = Literal["accept", "reject", "error"]
 
 
@@ -79,7 +87,8 @@ def _lines(outcome: Outcome, *, explain: bool) -> Iterator[str]:
     if outcome.trace.judgement is not None:
         yield from _judged(outcome.trace.judgement, outcome, explain=explain)
     if isinstance(outcome.error, PolicyError):
-        for reason in outcome.error.reasons[:REASON_COUNT_MAX]:
+        reasons = outcome.error.reasons[:REASON_COUNT_MAX]
+        for reason in unsaid(reasons, outcome.trace.judgement):
             yield f"  reason   {reason}"
     admission = outcome.trace.admission
     if admission is not None:
@@ -100,14 +109,14 @@ def _judged(judgement: Judgement, outcome: Outcome, *, explain: bool) -> Iterato
     in_images = {id(c.requirement) for i in judgement.images for c in i.claims}
     for claim in judgement.bundle.results:
         if id(claim.requirement) not in in_images:
-            yield from _claim(claim)
+            yield from claim_lines(claim)
     if explain:
         for one in judgement.bundle.considered:
             yield from _considered(one)
     receipts = {receipt.reference.tagged: receipt for receipt in outcome.trace.receipts}
     for image in judgement.images:
         yield from _image(image, outcome, receipts, explain=explain)
-    yield from (f"  warning  a carried deny list is nobody's: {one}" for one in judgement.lists)
+    yield from (f"  warning  {words}" for words in judgement.list_warnings)
     for name, repository in judgement.renewal.repositories.items():
         roles = ", ".join(f"{r.name} {r.version}" for r in repository.roles.values())
         yield f"  trust    {name}: renewed by this bundle, TUF {roles}"
@@ -124,7 +133,11 @@ def _head(outcome: Outcome) -> Iterator[str]:
     if outcome.confinement:
         yield f"  cut off    {', '.join(outcome.confinement)}"
     if outcome.host is not None:
-        yield f"  policy     {outcome.host.policy.where} ({outcome.host.policy.digest.short})"
+        policy = outcome.host.policy
+        yield f"  policy     {policy.where} ({policy.digest.short})"
+        if statement is not None:
+            for words in without_image_words(policy.rules, _references(statement)):
+                yield f"             {words}"
         yield from _times(trace, outcome.host)
     if statement is None:
         return
@@ -136,6 +149,10 @@ def _head(outcome: Outcome) -> Iterator[str]:
         else f"channel {statement.channel}, sequence {statement.sequence}"
     )
     yield f"  {channel}, created {format_instant(statement.created)}{expires}"
+
+
+def _references(statement: BundleStatement) -> tuple[Reference, ...]:
+    return tuple(entry.reference for entry in statement.images)
 
 
 def _times(trace: Trace, host: Host) -> Iterator[str]:
@@ -155,11 +172,11 @@ def _image(
     if name.problem is None:
         yield f"  ok       name: {name.how}{f', {name.by}' * bool(name.by)}"
     else:
-        yield from _refused("name", name.problem)
+        yield from refused_lines("name", name.problem)
     for problem in image.denied:
-        yield from _refused("deny lists", problem)
+        yield from refused_lines("deny lists", problem)
     for claim in image.claims:
-        yield from _claim(claim)
+        yield from claim_lines(claim)
     for one in image.considered:
         if explain or one.piece.store == "supplement":  # listed only where it does not hold
             yield from _considered(one)
@@ -171,33 +188,6 @@ def _image(
             yield f"    read back: {what} = {value}"
         for note in receipt.notes:
             yield f"    note: {note}"
-
-
-def _claim(claim: ClaimResult) -> Iterator[str]:
-    if claim.problem is not None:
-        yield from _refused(claim.words, claim.problem)
-        return
-    if claim.excepted is not None:
-        yield f"  EXCEPTED {claim.words}"
-        yield f"             {claim.excepted.code}: {claim.excepted}"
-        yield f"             let through {claim.exemption}"
-        return
-    yield f"  ok       {claim.words}"
-    for fact in claim.facts:
-        yield f"             {fact.name}: {fact.value} ({fact.source})"
-    for who in claim.who:
-        yield f"             said by {who}"
-    if claim.at:
-        yield f"             at {', '.join(format_instant(at) for at in claim.at)}"
-    for place in claim.positions:
-        yield f"             log {place.log[:LOG_LENGTH_SHOWN]}, index {place.log_index}"
-
-
-def _refused(words: str, problem: Problem) -> Iterator[str]:
-    yield f"  REFUSED  {words}"
-    yield f"             {problem.code}: {problem}"
-    if problem.hint:
-        yield f"             to mend: {problem.hint}"
 
 
 def _considered(one: Considered) -> Iterator[str]:
@@ -247,7 +237,13 @@ def _document(outcome: Outcome) -> JsonObject:
         "confinement": list(outcome.confinement),
         "policy": None
         if host is None
-        else {"file": host.policy.where, "digest": str(host.policy.digest)},
+        else {
+            "file": host.policy.where,
+            "digest": str(host.policy.digest),
+            "without_image": []
+            if statement is None
+            else [rule.where for rule in without_image(host.policy.rules, _references(statement))],
+        },
         "anchors": []
         if host is None
         else [

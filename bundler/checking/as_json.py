@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from bundler.checking.verdict import Verdict
-from loader.model.fields import format_instant
 from loader.model.strictjson import JsonObject, JsonValue
-from loader.policy.facts import ClaimResult, Considered, ImageJudgement, Problem
+from loader.policy.facts import Considered, ImageJudgement
 from loader.policy.model import Policy
+from loader.report_claims import claim_plain, considered_plain, problem_plain
 
 SCHEMA: Final = "airlock-policy-test/1"
 
@@ -36,10 +36,13 @@ def document(verdict: Verdict, policy: Policy) -> JsonObject:
         ],
         "bundle_claims": []
         if judgement is None
-        else [_claim(claim) for claim in judgement.bundle.results],
+        else [claim_plain(claim) for claim in judgement.bundle.results],
         "images": [] if judgement is None else [_image(image) for image in judgement.images],
         "notes": list(verdict.subject.notes),
-        "warnings": list(policy.warnings),
+        "warnings": [
+            *policy.warnings,
+            *(() if judgement is None else judgement.list_warnings),
+        ],
     }
 
 
@@ -48,24 +51,9 @@ def _image(image: ImageJudgement) -> JsonObject:
         "reference": str(image.entry.reference),
         "digest": str(image.entry.image.digest),
         "rules": [rule.where for rule in image.policy.rules],
-        "claims": [_claim(claim) for claim in image.claims],
+        "claims": [claim_plain(claim) for claim in image.claims],
+        "denied": [problem_plain(problem) for problem in image.denied],
         "considered": [_considered(one, image) for one in image.considered],
-    }
-
-
-def _claim(claim: ClaimResult) -> JsonObject:
-    return {
-        "claim": claim.claim,
-        "where": claim.requirement.said.where,
-        "requirement": claim.words,
-        "holds": claim.holds,
-        "who": list(claim.who),
-        "facts": [
-            {"name": fact.name, "value": fact.value, "source": fact.source} for fact in claim.facts
-        ],
-        "at": [format_instant(at) for at in claim.at],
-        "evidence": [str(digest) for digest in claim.evidence],
-        "problem": _problem(claim.problem),
     }
 
 
@@ -75,24 +63,4 @@ def _considered(one: Considered, image: ImageJudgement) -> JsonObject:
         for requirement, weighed in zip(image.policy.on_images, one.weighed, strict=False)
         if weighed.stage == "counts"
     ]
-    return {
-        "what": one.piece.what,
-        "store": one.piece.store,
-        "manifest": None if one.piece.manifest is None else str(one.piece.manifest),
-        "blob": None if one.piece.blob is None else str(one.piece.blob),
-        "used_by": uses,
-        "problem": _problem(one.why_not),
-    }
-
-
-def _problem(problem: Problem | None) -> JsonValue:
-    if problem is None:
-        return None
-    return {
-        "code": problem.code,
-        "message": problem.message,
-        "where": problem.where,
-        "expected": problem.expected,
-        "found": problem.found,
-        "hint": problem.hint,
-    }
+    return {**considered_plain(one), "used_by": uses}

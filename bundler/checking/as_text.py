@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from bundler.checking.verdict import Verdict
-from loader.model.fields import format_instant
-from loader.policy.facts import ClaimResult, Considered, ImageJudgement, Judgement, Problem
+from loader.policy.facts import Considered, ImageJudgement
+from loader.report_claims import claim_lines, refused_lines, unsaid
 
 _REASONS_MAX: Final = 100
-_LOG_LENGTH_SHOWN: Final = 16
 
 
 def lines(verdict: Verdict, *, explain: bool = False) -> Iterator[str]:
@@ -32,29 +31,20 @@ def _lines(verdict: Verdict, *, explain: bool) -> Iterator[str]:
     judgement, error = verdict.judgement, verdict.error
     if judgement is not None:
         for claim in judgement.bundle.results:
-            yield from _claim(claim)
+            yield from claim_lines(claim)
         for image in judgement.images:
             yield from _image(image, verdict, explain=explain)
+    for warning in () if judgement is None else judgement.list_warnings:
+        yield f"  warning  {warning}"
     for note in verdict.subject.notes:
         yield f"  note     {note}"
     if error is None:
         count = len(verdict.subject.statement.images)
         yield f"VERIFIED: {count} image{'s' * (count != 1)}"
         return
-    shown_already = {str(problem) for problem in _problems(judgement)}
-    for reason in error.reasons[:_REASONS_MAX]:
-        if reason.partition(": ")[2] not in shown_already:
-            yield f"  reason   {reason}"
+    for reason in unsaid(error.reasons[:_REASONS_MAX], judgement):
+        yield f"  reason   {reason}"
     yield f"REFUSED ({error.code}, exit status {error.exit_status}): {error.message}"
-
-
-def _problems(judgement: Judgement | None) -> Iterator[Problem]:
-    """Yield the problems that the claims show by themselves."""
-    if judgement is None:
-        return
-    for claim in (*judgement.bundle.results, *(c for i in judgement.images for c in i.claims)):
-        if claim.problem is not None:
-            yield claim.problem
 
 
 def _image(image: ImageJudgement, verdict: Verdict, *, explain: bool) -> Iterator[str]:
@@ -68,9 +58,13 @@ def _image(image: ImageJudgement, verdict: Verdict, *, explain: bool) -> Iterato
         if image.name.problem is None:
             yield f"  ok       name: {image.name.how}, {image.name.by}"
         else:
-            yield from _refused("name", image.name.problem)
+            yield from refused_lines("name", image.name.problem)
+    for problem in image.denied:
+        yield from refused_lines("deny lists", problem)
     for claim in image.claims:
-        yield from _claim(claim)
+        yield from claim_lines(claim)
+        for blob in () if claim.problem is not None else claim.evidence:
+            yield f"             evidence {blob}"
     refused = any(claim.problem is not None for claim in image.claims)
     of_kind = [one for one in image.considered if any(w.stage != "absent" for w in one.weighed)]
     for one in image.considered:
@@ -79,39 +73,6 @@ def _image(image: ImageJudgement, verdict: Verdict, *, explain: bool) -> Iterato
             yield from _considered(one, image)
     if not image.considered and refused:
         yield "    seen     no evidence at all, in any of the places where it is kept"
-
-
-def _claim(claim: ClaimResult) -> Iterator[str]:
-    if claim.problem is not None:
-        yield from _refused(claim.words, claim.problem)
-        return
-    if claim.excepted is not None:
-        yield f"  EXCEPTED {claim.words}"
-        yield f"             {claim.excepted.code}: {claim.excepted}"
-        yield f"             let through {claim.exemption}"
-        return
-    yield f"  ok       {claim.words}"
-    for fact in claim.facts:
-        yield f"             {fact.name}: {fact.value} ({fact.source})"
-    for who in claim.who:
-        yield f"             said by {who}"
-    if claim.at:
-        yield f"             at {', '.join(format_instant(at) for at in claim.at)}"
-    for place in claim.positions:
-        yield f"             log {place.log[:_LOG_LENGTH_SHOWN]}, index {place.log_index}"
-    for blob in claim.evidence:
-        yield f"             evidence {blob}"
-
-
-def _refused(words: str, problem: Problem) -> Iterator[str]:
-    yield f"  REFUSED  {words}"
-    yield f"             {problem.code}: {problem.message}"
-    if problem.expected and problem.expected != words:
-        yield f"             expected {problem.expected}"
-    if problem.found:
-        yield f"             found    {problem.found}"
-    if problem.hint:
-        yield f"             hint     {problem.hint}"
 
 
 def _considered(one: Considered, image: ImageJudgement) -> Iterator[str]:

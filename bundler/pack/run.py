@@ -42,6 +42,7 @@ from bundler.store import ContentStore
 from bundler.tuf.capture import capture_wanted as capture_wanted_tuf
 from loader.errors import LocalError
 from loader.model.bundle import BundleStatement, ImageEntry, TrustEntry
+from loader.policy.rules import without_image_words
 from loader.renewal import renew
 from loader.trust.memory import NO_MEMORY
 from loader.trust.store import TrustStore
@@ -95,9 +96,16 @@ def pack(order: PackOrder, *, meter: Meter, passphrase: Callable[[], bytes]) -> 
         size=size,
         signature_count=len(signatures),
         opinion=opinion,
-        notes=(*notes, *proven.notes, *captured.notes, *shipped.notes, *growing.notes),
+        notes=(
+            *without_image_words(far_side.policy.rules, [one.reference for one in images]),
+            *notes,
+            *proven.notes,
+            *captured.notes,
+            *shipped.notes,
+            *growing.notes,
+        ),
         logs=tuple(one.value for one in judgement.grown.logs),
-        warnings=far_side.policy.warnings,
+        warnings=(*far_side.policy.warnings, *judgement.list_warnings),
         seconds=time.monotonic() - began,
     )
 

@@ -74,6 +74,7 @@ def run(call: Call) -> int:
     from bundler.notary.wanted import WantedTrust  # noqa: PLC0415
     from bundler.progress import calm_meter  # noqa: PLC0415
     from bundler.reach import Reach  # noqa: PLC0415
+    from loader.policy.rules import without_image_words  # noqa: PLC0415
 
     options, now = call.arguments, call.clock()
     as_json = _as_json(options)
@@ -96,6 +97,9 @@ def run(call: Call) -> int:
         documents = _documents(verdict, options, of_slsa=of_slsa) if as_json else []
     for warning in far_side.policy.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    images = [entry.reference for entry in subject.statement.images]
+    for words in without_image_words(far_side.policy.rules, images):
+        print(f"note: {words}", file=sys.stderr)
     if as_json and verdict.error is None:
         print("\n".join(json.dumps(one) for one in documents))
     else:

@@ -10,7 +10,7 @@ A new claim is a new class in the union `Requirement`; every `match` over it end
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from loader.policy.claims.attestation import AttestationClaim
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
@@ -22,10 +22,14 @@ from loader.policy.claims.tuf_target import TufTargetClaim
 from loader.policy.claims.vulnerabilities import VulnerabilitiesClaim
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from loader.model.reference import Reference
     from loader.policy.exceptions import Exemption
     from loader.policy.patterns import Glob
     from loader.policy.variables import Fill
 
+_SHOWN_MAX: Final = 5
 NameRule = Literal["vouched", "as-packed"]
 RollbackRule = Literal["time", "log-index", "none"]
 TagRule = Literal["ours-only", "any"]
@@ -68,6 +72,26 @@ class ImageRule:
     def filled(self, fill: Fill) -> ImageRule:
         """Return the block with an image's variables filled in."""
         return replace(self, require=tuple(one.filled(fill) for one in self.require))
+
+
+def without_image(
+    rules: Iterable[ImageRule], references: Collection[Reference]
+) -> tuple[ImageRule, ...]:
+    """Return the blocks that match none of these images: a wrong `match` looks like a check."""
+    return tuple(rule for rule in rules if not any(map(rule.match.matches, references)))
+
+
+def without_image_words(
+    rules: Sequence[ImageRule], references: Collection[Reference]
+) -> tuple[str, ...]:
+    """Say in one line, for every report, which blocks match no image here; nothing where all do."""
+    found = without_image(rules, references)
+    if not found or not references:
+        return ()
+    named = ", ".join(f"{rule.where} {rule.match}" for rule in found[:_SHOWN_MAX])
+    more = f" and {len(found) - _SHOWN_MAX} more" if len(found) > _SHOWN_MAX else ""
+    verb = "matches" if len(found) == 1 else "match"
+    return (f"{len(found)} of {len(rules)} blocks {verb} no image here: {named}{more}",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

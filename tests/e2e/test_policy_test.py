@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.checking import IDENTITY, ISSUER, Desk, desk, sign_by_key, sign_keyless
+from tests.e2e.loading import FarSide
 
 POLICY = f"""\
 schema = 1
@@ -103,6 +104,50 @@ def test_x_9_a_bundle_is_tried_and_nothing_is_written(at: Desk) -> None:
     assert at.registry.requests == []
     before[policy] = policy.read_bytes()
     assert {p: p.read_bytes() for p in at.folder.rglob("*") if p.is_file()} == before
+
+
+def test_an_exception_is_said_in_words_and_as_json(at: Desk) -> None:
+    sign_keyless(at)
+    policy = at.folder / "policy.toml"
+    host = at.registry.host
+    text = policy.read_text().replace('claim = "signature"', 'claim = "sbom"\ntype = "spdx"', 1)
+    policy.write_text(
+        f'{text}[[exception]]\nimage = "{host}/acme/*"\nclaim = "sbom"\nreason = "ACME-12"\n'
+        "until = 2026-12-31\n"
+    )
+    sbom, signature = tried(at, at.tagged)["images"][0]["claims"]
+    assert (sbom["holds"], signature["holds"]) == ("excepted", "met")
+    assert sbom["exception"] == {
+        "where": "exception[0]",
+        "reason": "ACME-12",
+        "until": "2026-12-31",
+    }
+    assert sbom["problem"]["code"] == "no-evidence.claim"
+    assert signature["exception"] is None
+    ran = at.verify(at.tagged, "--policy", str(policy), root=False)
+    assert "EXCEPTED sbom of spdx" in ran.out
+    assert "let through until 2026-12-31: ACME-12" in ran.out
+
+
+def test_a_block_that_matches_no_image_is_said_by_every_verb(at: Desk) -> None:
+    sign_by_key(at)
+    sign_keyless(at)
+    policy = ("--policy", str(at.folder / "policy.toml"))
+    words = "1 of 2 blocks matches no image here: image[1] ghcr.io/other/*"
+    assert f"note: {words}" in at.verify(at.tagged, *policy, root=False).err
+    bundle = at.folder / "bundle.tar"
+    packed = at.ask("pack", at.tagged, *policy, "-o", str(bundle), "--plain", "--no-log-proofs")
+    assert packed.status == 0, packed.err
+    assert words in packed.out + packed.err
+    host = at.folder / "host" / "etc" / "airlock"
+    host.mkdir(parents=True)
+    for name in ("policy.toml", "release.pub", "trusted_root.json"):
+        (host / name).write_bytes((at.folder / name).read_bytes())
+    far = FarSide(at.folder / "host", at.folder / "loaded")
+    for ran in (far.run("verify", bundle), far.run("load", bundle, "--into", f"oci:{far.loaded}")):
+        assert ran.status == 0, ran.err
+        assert words in ran.out
+    assert far.verify(bundle).verdict["policy"]["without_image"] == ["image[1]"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from loader import report
 from loader.errors import PolicyError
 from loader.policy.facts import Judgement
-from loader.report_claims import claim_plain, considered_plain
+from loader.report_claims import claim_lines, claim_plain, considered_plain
 from tests.fakes.sigworld import statements
 from tests.fakes.sigworld.identity import workflow
 from tests.unit.loader.policy.claiming import RELEASE_METADATA, attest, require
@@ -105,7 +105,7 @@ def text_of(refusal: PolicyError) -> str:
     judgement = refusal.judgement
     assert isinstance(judgement, Judgement)
     (image,) = judgement.images
-    lines = [line for claim in image.claims for line in report._claim(claim)]
+    lines = [line for claim in image.claims for line in claim_lines(claim)]
     lines += [line for one in image.considered for line in report._considered(one)]
     lines += report.error_lines(refusal)
     text = "".join(f"{report.plain(line)}\n" for line in lines)
