@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from bundler.verbs import (
     attest_provenance,
@@ -36,6 +36,7 @@ from loader.interrupts import Interrupts
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from bundler.verbs.below import Verb
     from bundler.verbs.call import Clock
 
 VERSION_PACKAGE: Final = "airlock-bundle"
@@ -43,18 +44,7 @@ _INTERNAL: Final = 70
 _REASONS_MAX: Final = 100
 
 
-class _Verb(Protocol):
-    """What a module of `bundler.verbs` has."""
-
-    HELP: str
-    DESCRIPTION: str
-
-    def declare(self, parser: argparse.ArgumentParser) -> None: ...
-
-    def run(self, call: Call) -> int: ...
-
-
-_VERBS: Final[dict[str, _Verb]] = {
+_VERBS: Final[dict[str, Verb]] = {
     "pack": pack,
     "inspect": inspect,
     "verify": verify,

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from bundler.verbs import policy_import, policy_init, policy_propose, policy_schema, policy_test
-from bundler.verbs.call import Parser
+from bundler.verbs.below import declare_below, run_below
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
+    from bundler.verbs.below import Verb
     from bundler.verbs.call import Call
 
 HELP: Final = "propose, try, import and describe policies"
 DESCRIPTION: Final = "Work on policies. What comes out is for a person to read and sign off."
-
-
-class _Verb(Protocol):
-    HELP: str
-    DESCRIPTION: str
-
-    def declare(self, parser: argparse.ArgumentParser) -> None: ...
-
-    def run(self, call: Call) -> int: ...
-
-
-_VERBS: Final[Mapping[str, _Verb]] = {
+_VERBS: Final[Mapping[str, Verb]] = {
     "init": policy_init,
     "test": policy_test,
     "import": policy_import,
@@ -37,13 +27,9 @@ _VERBS: Final[Mapping[str, _Verb]] = {
 
 def declare(parser: argparse.ArgumentParser) -> None:
     """Add the verbs below."""
-    below = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for name, verb in _VERBS.items():
-        one = below.add_parser(name, help=verb.HELP, description=verb.DESCRIPTION)
-        verb.declare(one)
-        one.set_defaults(below=verb.run)
+    declare_below(parser, _VERBS)
 
 
 def run(call: Call) -> int:
     """Run the verb below."""
-    return int(call.arguments.below(call))
+    return run_below(call)
