@@ -46,6 +46,12 @@ KNOWN_ROOTS: Final = ("sigstore", "github")
 """Trusted roots that came with this program."""
 _VERSION: Final = re.compile(r"@refs/tags/v?[0-9]+\.[0-9]+\.[0-9]+$", re.ASCII)
 _TIMES_SHOWN: Final = 3
+_LOOSE: Final[tuple[tuple[tuple[str, Value], str], ...]] = (
+    (("log", "none"), 'no log holds it, which log = "none" takes; a timestamp says when it was'),
+    (("sct", 0), "no transparency log promised its certificate, which sct = 0 takes"),
+    (("require-results", False), "it is signed and holds no result of any scan"),
+)
+"""What less is asked for than usual, since there is no more; each is said beside the key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +202,7 @@ def _origin(one: _Proposed) -> Iterator[str]:
     yield f"{seen}, at {times}" if times else f"{seen}, at a time that nobody signed"
     yield from one.claims[0].words
     yield from one.comments
+    yield from (words for loose, words in _LOOSE if loose in one.table.items())
 
 
 def _gather(entry: ImageEntry, subject: Subject, known: Known) -> tuple[list[_Proposed], list[str]]:
