@@ -29,7 +29,7 @@ from bundler.registry.client import Document, Repository
 from bundler.registry.layout import FolderFiles, LayoutRepository, TarFiles
 from bundler.resolve import ResolvedImage, layout_reference, resolve, top_of
 from bundler.sources import LayoutImage, RegistryImage, Source
-from bundler.store import ContentStore
+from bundler.store import ContentStore, Give
 from loader.digest import Digest
 from loader.errors import DigestError
 from loader.graph import ImageGraph, read_graph
@@ -212,12 +212,12 @@ class _Run:
         graphs: Sequence[ImageGraph],
         found_in: Mapping[Digest, tuple[Repository, Descriptor]],
     ) -> Arriving:
-        def fetch(digest: Digest, advance: Callable[[int], None]) -> None:
+        def fetch(digest: Digest, advance: Callable[[int], None], give: Give) -> None:
             def both(size: int) -> None:
                 self._progress.advance(size)
                 advance(size)
 
-            self._guarded(lambda item: self._fetch(item, both), found_in[digest])
+            self._guarded(lambda item: self._fetch(item, both, give), found_in[digest])
 
         return Arriving(
             self._store,
@@ -310,6 +310,7 @@ class _Run:
         self,
         item: tuple[Repository, Descriptor],
         advance: Callable[[int], None] | None = None,
+        give: Give = lambda _offset, _piece: None,
     ) -> None:
         repository, descriptor = item
         where = f"{repository.name}@{descriptor.digest}"
@@ -319,6 +320,7 @@ class _Run:
                 lambda offset: repository.blob(descriptor, offset),
                 where=where,
                 advance=advance or self._progress.advance,
+                give=give,
             )
         except (RemoteDigestError, RemoteProtocolError, RemoteTruncatedError) as e:
             if isinstance(repository, LayoutRepository):  # nothing remote about it

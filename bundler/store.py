@@ -39,6 +39,8 @@ _LOCK_POLL_SECONDS: Final = 0.1
 
 Fetch: TypeAlias = Callable[[int], Generator[bytes]]
 """Whoever can give a blob's bytes from an offset on; closed as soon as it is done with."""
+Give: TypeAlias = Callable[[int, bytes], None]
+"""Takes a piece of a blob and where it begins, as it arrives: not known to be right yet."""
 
 
 class ContentStore:
@@ -100,6 +102,7 @@ class ContentStore:
         *,
         where: str,
         advance: Callable[[int], None] = lambda _: None,
+        give: Give = lambda _offset, _piece: None,
     ) -> None:
         """Make sure that the blob is there: from an earlier run, or by `fetch`.
 
@@ -126,6 +129,7 @@ class ContentStore:
                 descriptor,
                 where=where,
                 advance=advance,
+                give=give,
                 stop=self._check,
             )
             if not filling.attempt(fetch) and (not resumed or not filling.attempt(fetch)):
@@ -227,6 +231,7 @@ class _Filling:
         *,
         where: str,
         advance: Callable[[int], None],
+        give: Give,
         stop: Callable[[], None],
     ) -> None:
         self._part = part
@@ -234,6 +239,7 @@ class _Filling:
         self._descriptor = descriptor
         self._where = where
         self._advance = advance
+        self._give = give
         self._stop = stop
         self._sha256 = hashlib.sha256()
         self._offset = 0
@@ -307,6 +313,7 @@ class _Filling:
             else:
                 _write_all(self._part, chunk)
         self._sha256.update(chunk)
+        self._give(self._offset, chunk)
         self._offset += len(chunk)
         self._advance(len(chunk))
 

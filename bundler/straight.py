@@ -100,7 +100,7 @@ class StraightFile:
 
 
 class StraightReader(io.RawIOBase):
-    """An open file that is read front to back. It closes the descriptor."""
+    """An open file that is read front to back, from wherever. It closes the descriptor."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -112,6 +112,11 @@ class StraightReader(io.RawIOBase):
     def readable(self) -> bool:
         """It is."""
         return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go on reading from there."""
+        self._rest = memoryview(b"")
+        return os.lseek(self._descriptor, offset, whence)
 
     def read(self, size: int = -1, /) -> bytes:
         """Return the next bytes, at most so many; none at the end."""

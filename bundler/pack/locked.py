@@ -17,7 +17,7 @@ from bundler.collect import Progress, Registries
 from bundler.pack.lock import Lock
 from bundler.pack.plan import evidence_blobs
 from bundler.registry.client import Repository
-from bundler.store import ContentStore
+from bundler.store import ContentStore, Give
 from loader.digest import Digest
 from loader.errors import MissingError
 from loader.graph import ImageGraph, read_graph
@@ -59,13 +59,13 @@ def gathered_locked(
     progress.expect(sum(layer.size for layer, _ in missing.values()))
     failures: list[BaseException] = []
 
-    def fill(digest: Digest, advance: Callable[[int], None]) -> None:
+    def fill(digest: Digest, advance: Callable[[int], None], give: Give) -> None:
         def both(size: int) -> None:
             progress.advance(size)
             advance(size)
 
         try:
-            _fill(*missing[digest], store, both)
+            _fill(*missing[digest], store, both, give)
         except BaseException as e:
             # What the others are reading must not keep the run from ending.
             failures.append(e)
@@ -148,10 +148,12 @@ def _fill(
     repository: Repository,
     store: ContentStore,
     advance: Callable[[int], None],
+    give: Give = lambda _offset, _piece: None,
 ) -> None:
     store.fill(
         descriptor,
         lambda offset: repository.blob(descriptor, offset),
         where=f"{repository.name}@{descriptor.digest}",
         advance=advance,
+        give=give,
     )

@@ -12,9 +12,11 @@ import pytest
 
 from bundler.arriving import FAST_RATE, Arriving
 from bundler.errors import CancelledError, RemoteUnavailableError
-from bundler.store import ContentStore
+from bundler.following import HELD_MAX
+from bundler.store import ContentStore, Give
 from loader.digest import Digest
 from loader.errors import MissingError
+from loader.limits import MIB
 
 LAYERS = [b"first", b"second", b"third"]
 DIGESTS = [Digest.of(layer) for layer in LAYERS]
@@ -32,7 +34,7 @@ class Line:
         self._busy = 0
         self._lock = threading.Lock()
 
-    def __call__(self, digest: Digest, advance: Callable[[int], None]) -> None:
+    def __call__(self, digest: Digest, advance: Callable[[int], None], _: Give) -> None:
         number = DIGESTS.index(digest)
         with self._lock:
             self.order.append(number)
@@ -56,7 +58,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def arriving(
     store: ContentStore,
     pool: ThreadPoolExecutor,
-    fetch: Callable[[Digest, Callable[[int], None]], None],
+    fetch: Callable[[Digest, Callable[[int], None], Give], None],
     *,
     cancelled: threading.Event | None = None,
     first: BaseException | None = None,
@@ -80,6 +82,30 @@ def test_one_at_a_time_where_that_is_fast(tmp_path: Path, pool: ThreadPoolExecut
             assert file.read() == content
     assert line.order == [0, 1, 2]
     assert line.at_a_time == 1
+
+
+def test_one_that_waits_for_its_reader_is_not_slow(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    """It is read as it arrives, however late, and the others wait for their turn."""
+    store, begun = ContentStore(tmp_path), []
+    large = bytes(HELD_MAX + 2 * MIB)
+
+    def fetch(digest: Digest, advance: Callable[[int], None], give: Give) -> None:
+        begun.append(digest)
+        for at in range(0, len(large), MIB):
+            give(at, large[at : at + MIB])
+            advance(64 * MIB)
+        store.put(LAYERS[DIGESTS.index(digest)])
+
+    layers = arriving(store, pool, fetch)
+    layers.begin()
+    time.sleep(0.5)
+    assert begun == DIGESTS[:1]
+    with layers.open(DIGESTS[0]) as file:
+        assert b"".join(iter(lambda: file.read(MIB), b"")) == large
+    layers.finish()
+    assert begun == DIGESTS
 
 
 def test_several_at_a_time_where_one_is_slow(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
@@ -107,8 +133,8 @@ def test_what_went_wrong_first_is_raised(tmp_path: Path, pool: ThreadPoolExecuto
 
     reason = RemoteUnavailableError("the registry is down")
     layers = arriving(ContentStore(tmp_path), pool, echo, first=reason)
-    with pytest.raises(RemoteUnavailableError) as caught:
-        layers.open(DIGESTS[1])
+    with pytest.raises(RemoteUnavailableError) as caught, layers.open(DIGESTS[1]) as file:
+        file.read(1)
     assert caught.value is reason
 
 
