@@ -6,7 +6,7 @@ certificates and keys that evidence names; whether it holds is the judge's to sa
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +34,8 @@ class ImageSaid:
 
     digest: str
     platforms: frozenset[str]
-    evidence: Mapping[str, int]
-    """Pieces by what they are."""
+    evidence: Mapping[str, frozenset[str]]
+    """Digests of the pieces, by what they are."""
     signers: frozenset[str]
 
 
@@ -47,6 +47,7 @@ class BundleSaid:
     digest: str
     channel: str
     created: str
+    expires: str
     images: Mapping[str, ImageSaid]
     trust: frozenset[str]
 
@@ -86,6 +87,7 @@ def read_bundle(path: Path) -> BundleSaid:
         digest=str(statement.digest),
         channel=place,
         created=format_instant(statement.created),
+        expires="" if statement.expires is None else format_instant(statement.expires),
         images=images,
         trust=frozenset(
             f"{entry.kind} {entry.anchor} {blob.digest.short}"
@@ -98,8 +100,12 @@ def read_bundle(path: Path) -> BundleSaid:
 def changes(old: BundleSaid, new: BundleSaid) -> tuple[Change, ...]:
     """Return what changed from one bundle to the other, image by image."""
     found = [
-        Change(subject="bundle", what="channel", old=old.channel, new=new.channel)
-        for _ in range(old.channel != new.channel)
+        Change(subject="bundle", what=what, old=before, new=after)
+        for what, before, after in (
+            ("channel", old.channel, new.channel),
+            ("expiry", old.expires, new.expires),
+        )
+        if before != after
     ]
     for name in sorted(old.images.keys() | new.images.keys()):
         found += _image_changes(name, old.images.get(name), new.images.get(name))
@@ -150,9 +156,13 @@ def _image_changes(name: str, old: ImageSaid | None, new: ImageSaid | None) -> I
     yield from _came_and_went(name, "platform", old.platforms, new.platforms)
     yield from _came_and_went(name, "signer", old.signers, new.signers)
     for kind in sorted(old.evidence.keys() | new.evidence.keys()):
-        before, after = old.evidence.get(kind, 0), new.evidence.get(kind, 0)
-        if before != after:
-            yield Change(subject=name, what=f"evidence, {kind}", old=str(before), new=str(after))
+        before = old.evidence.get(kind, frozenset())
+        after = new.evidence.get(kind, frozenset())
+        what = f"evidence, {kind}"
+        if old.digest == new.digest:
+            yield from _came_and_went(name, what, before, after)
+        elif len(before) != len(after):  # another image has other evidence: what counts is how much
+            yield Change(subject=name, what=what, old=str(len(before)), new=str(len(after)))
 
 
 def _came_and_went(
@@ -166,16 +176,17 @@ def _came_and_went(
 
 def _image(entry: ImageEntry, blobs: BlobSource) -> ImageSaid:
     graph = read_graph(entry, blobs)
-    kinds: Counter[str] = Counter()
+    kinds: defaultdict[str, set[str]] = defaultdict(set)
     signers: set[str] = set()
     for found in evidence_of(entry, graph, blobs, limits=DEFAULT_LIMITS):
+        digest = str(found.blob or found.entry.manifest.digest)
         match found.evidence:
             case Unsigned():
-                kinds[f"unsigned {found.evidence.what}"] += 1
+                kinds[f"unsigned {found.evidence.what}"].add(digest)
             case Broken():
-                kinds["unreadable"] += 1
+                kinds["unreadable"].add(digest)
             case signed:
-                kinds[kind_of(signed, limits=DEFAULT_LIMITS).words] += 1
+                kinds[kind_of(signed, limits=DEFAULT_LIMITS).words].add(digest)
                 try:
                     signers.add(signer_of(signed))
                 except AirlockError:
@@ -183,6 +194,6 @@ def _image(entry: ImageEntry, blobs: BlobSource) -> ImageSaid:
     return ImageSaid(
         digest=str(entry.image.digest),
         platforms=frozenset(str(kept.platform) for kept in entry.platforms),
-        evidence=dict(kinds),
+        evidence={kind: frozenset(digests) for kind, digests in kinds.items()},
         signers=frozenset(signers),
     )

@@ -117,6 +117,37 @@ def test_diff_says_what_changed(publisher: Publisher, tmp_path: Path) -> None:
     assert "changes   none" in same.stdout
 
 
+def test_diff_says_which_evidence_of_the_same_image_came_and_went(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    """A scan that is made anew: as many pieces as before, and none of them the same."""
+    paths = tmp_path / "old.tar.zst", tmp_path / "new.tar.zst"
+    manifests = []
+    for position, path in enumerate(paths):
+        store = ContentStore()
+        image = hello_image(store, version="1")
+        entry = publisher.entry(image, tag="1")
+        statement = {
+            "_type": "https://in-toto.io/Statement/v1",
+            "predicateType": "https://example.org/scan/v1",
+            "subject": [{"name": "x", "digest": {"sha256": image.digest.partition(":")[2]}}],
+            "predicate": {"day": position},
+        }
+        said = publisher.world.sign_statement(statement, publisher.release)
+        bundle = attach.attach_bundle(image, said.bundle())
+        manifests.append(store.json(bundle["digest"])["layers"][0]["digest"])
+        more = EvidenceEntry(
+            subject=Digest.parse(image.digest), store="referrer", manifest=descriptor_of(bundle)
+        )
+        publisher.pack(path, store, [replace(entry, evidence=(*entry.evidence, more))])
+    done = run(tmp_path, *map(str, paths), verb="diff")
+    assert done.returncode == 1
+    what = "evidence, attestation of https://example.org/scan/v1"
+    assert f"{REPOSITORY}:1: {what} went: {manifests[0]}" in done.stdout
+    assert f"{REPOSITORY}:1: {what} came: {manifests[1]}" in done.stdout
+    assert "changes   2 " in done.stdout
+
+
 def test_diff_of_what_is_no_bundle(publisher: Publisher, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.tar.zst"
     publisher.bundle(bundle)
