@@ -10,8 +10,16 @@ import re
 from typing import Final
 
 from bundler.compare.layer_tar import TarEntry
+from loader.inflate import compression
 
 _SETGID: Final = 0o2000
+_GZIP_FIELDS: Final = (
+    (slice(4, 8), "gzip's header holds a time, which a builder should leave at 0"),
+    (slice(3, 4), "gzip's header holds a name or a comment"),
+    (slice(8, 9), "another level of gzip"),
+    (slice(9, 10), "gzip's header names another system or compressor"),
+)
+"""RFC 1952 §2.3.1: MTIME, FLG, XFL, OS."""
 _BY_NAME: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
     (re.compile(pattern), cause)
     for pattern, cause in (
@@ -34,7 +42,8 @@ _BY_NAME: Final[tuple[tuple[re.Pattern[str], str], ...]] = tuple(
         (r"(lib/)?apk/db/.*|var/lib/rpm/.*", "other packages, or other versions: pin them"),
         (r"etc/machine-id|var/lib/dbus/machine-id", "made at random: delete it"),
         (r"etc/ssh/ssh_host_.*", "made at random: delete them"),
-        (r"etc/(hostname|hosts|resolv\.conf)", "the builder's own: leave it out"),
+        (r"(.*/)?etc/(hostname|hosts|resolv\.conf)", "the builder's own: leave it out"),
+        (r"etc/(shadow|gshadow|passwd|group)-", "kept when a user was added: delete it"),
         (r"(tmp|root/\.cache|var/tmp)/.*", "left over from the build: delete it in the same step"),
     )
 )
@@ -47,12 +56,35 @@ def cause_of_entry(name: str, what: str, a: TarEntry | None, b: TarEntry | None)
     if what in {"owner's name", "further records"}:
         return "written by another tar or builder"
     if what == "mode" and a is not None and b is not None and (a.mode ^ b.mode) == _SETGID:
-        return "the setgid bit of a folder: the builder's file system passes it on"
+        return "a folder's setgid bit: a containerized BuildKit copies it in; chmod g-s"
     if what == "content" and re.fullmatch(r"etc/g?shadow-?", name) and _only_days(a, b):
-        return "the day of the last password change: it is the day of the build"
+        return "the day of the build, when a user was added: chage -d 99999 USER"
     if what not in {"content", "presence"}:
         return ""
     return next((cause for pattern, cause in _BY_NAME if pattern.fullmatch(name)), "")
+
+
+def cause_of_compression(a: bytes, b: bytes) -> str:
+    """Return what mostly makes the same layer other bytes, from how both begin."""
+    kinds = compression(a), compression(b)
+    if kinds[0] != kinds[1]:
+        return f"compressed otherwise: {kinds[0]} and {kinds[1]}"
+    if kinds[0] == "gzip":
+        for part, words in _GZIP_FIELDS:
+            if a[part] != b[part]:
+                return f"compressed otherwise: {words}"
+    return "compressed otherwise: another version or level of the compressor"
+
+
+def cause_of_annotation(key: str) -> str:
+    """Return what mostly makes an annotation of a manifest differ, or nothing."""
+    if key == "org.opencontainers.image.created" or key.endswith(("date", "epoch")):
+        return "built, or frozen, at another time: build with the date of the other one"
+    if key == "org.opencontainers.image.revision":
+        return "another commit"
+    if key.startswith("org.opencontainers.image.base."):
+        return "another base image: pin it by digest"
+    return "given to the builder, not found in the sources: --annotation"
 
 
 def cause_of_config(path: tuple[str, ...]) -> str:

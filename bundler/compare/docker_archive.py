@@ -110,6 +110,7 @@ class DockerArchive:
                     diff_id=diff_id,
                     blob=None,
                     media_type="application/x-tar",
+                    size=self._member(layer).size,
                     open=self._opener(layer),
                 )
                 for layer, diff_id in zip(layers, config.diff_ids, strict=True)

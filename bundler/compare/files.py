@@ -2,29 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Final, Literal
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
 
 from bundler.compare.layer_tar import TarEntry, read_entries
 from bundler.compare.side import LayerSource
+from bundler.compare.tree import Tree
 from loader.errors import DiffIdError
 from loader.inflate import Inflater
 from loader.limits import DEFAULT_LIMITS
 
+HEAD_SIZE: Final = 10
+"""A gzip header without a name (RFC 1952 §2.3)."""
+
 Level = Literal["identical", "same-content", "same-files", "different"]
 
 
-def read_layer(layer: LayerSource, place: str) -> tuple[TarEntry, ...]:
+class Progress(Protocol):
+    """Who is told how many bytes of layers are to be read, and were."""
+
+    def expect(self, size: int, /) -> None:
+        """So many more are to come."""
+
+    def advance(self, size: int, /) -> None:
+        """So many more were read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadLayer:
+    """A layer that was read to its end."""
+
+    entries: tuple[TarEntry, ...]
+    head: bytes
+    """How its bytes begin: a compressor leaves its marks there."""
+
+
+def read_layer(layer: LayerSource, place: str, progress: Progress) -> ReadLayer:
     """Return a layer's entries, and establish that it is the one its config names.
 
     Raises:
         DiffIdError: it is another.
         FormatError: it is malformed.
     """
+    progress.expect(layer.size)
+    head = b""
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal head
+        for chunk in layer.open():
+            if len(head) < HEAD_SIZE:
+                head += chunk[: HEAD_SIZE - len(head)]
+            progress.advance(len(chunk))
+            yield chunk
+
     inflater = Inflater(
         layer.blob or layer.diff_id, size_max=DEFAULT_LIMITS.layer_expanded_size_max
     )
-    entries = read_entries(inflater.inflate(layer.open()), where=place)
+    entries = read_entries(inflater.inflate(chunks()), where=place)
     if inflater.digest != layer.diff_id:
         raise DiffIdError(
             "a layer is not the one that its image's config names",
@@ -32,35 +67,32 @@ def read_layer(layer: LayerSource, place: str) -> tuple[TarEntry, ...]:
             expected=str(layer.diff_id),
             found=str(inflater.digest),
         )
-    return entries
+    return ReadLayer(entries=entries, head=head)
 
 
-def merged_tree(layers: tuple[LayerSource, ...]) -> dict[str, TarEntry]:
-    """Return what is seen of layers that lie upon each other (image-spec layer.md, whiteouts)."""
-    tree: dict[str, TarEntry] = {}
+def merged_tree(layers: tuple[LayerSource, ...], progress: Progress) -> dict[str, TarEntry]:
+    """Return what a container sees of layers that lie upon each other.
+
+    Raises:
+        DiffIdError: one is another than its config names.
+        FormatError: one is malformed, or there are too many files.
+    """
+    tree = Tree()
     for position, layer in enumerate(layers):
-        entries = read_layer(layer, f"layer {position + 1}/{len(layers)}")
-        for entry in entries:
-            folder, _, last = entry.name.rpartition("/")
-            if last == ".wh..wh..opq":
-                _remove_below(tree, folder)
-            elif last.startswith(".wh."):
-                gone = f"{folder}/{last[4:]}" if folder else last[4:]
-                tree.pop(gone, None)
-                _remove_below(tree, gone)
-        for entry in entries:
-            if not entry.name.rpartition("/")[2].startswith(".wh."):
-                before = tree.get(entry.name)
-                if before is not None and before.kind == "folder" != entry.kind:
-                    _remove_below(tree, entry.name)
-                tree[entry.name] = entry
-    return tree
+        place = f"layer {position + 1}/{len(layers)}"
+        tree.lay(read_layer(layer, place, progress).entries, where=place)
+    return tree.files()
 
 
-def _remove_below(tree: dict[str, TarEntry], folder: str) -> None:
-    prefix = f"{folder}/" if folder else ""
-    for name in [name for name in tree if name.startswith(prefix)]:
-        del tree[name]
+def order_counts(entries: Iterable[TarEntry]) -> bool:
+    """Tell whether another order would unpack to something else."""
+    before: set[str] = set()
+    for entry in entries:
+        linked = entry.link.removeprefix("./").strip("/") if entry.kind == "hard link" else None
+        if entry.name in before or (linked is not None and linked not in before):
+            return True
+        before.add(entry.name)
+    return False
 
 
 def entry_differences(a: TarEntry, b: TarEntry) -> Iterator[tuple[str, str, str, Level]]:

@@ -13,12 +13,25 @@ What is run (`config`, architecture, os) is never waved through because the laye
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bundler.compare.causes import cause_of_config, cause_of_entry
-from bundler.compare.files import Level, entry_differences, merged_tree, read_layer
+from bundler.compare.causes import (
+    cause_of_annotation,
+    cause_of_compression,
+    cause_of_config,
+    cause_of_entry,
+)
+from bundler.compare.files import (
+    Level,
+    Progress,
+    entry_differences,
+    merged_tree,
+    order_counts,
+    read_layer,
+)
 from bundler.compare.layer_tar import TarEntry
 from bundler.compare.side import LayerSource, PlatformImage, Side
 from loader.digest import Digest
@@ -68,13 +81,19 @@ class PlatformVerdict:
 
 
 def compare_sides(
-    a: Side, b: Side, *, platforms: Iterable[str] = (), semantic: bool = False
+    a: Side,
+    b: Side,
+    *,
+    progress: Progress,
+    platforms: Iterable[str] = (),
+    semantic: bool = False,
 ) -> tuple[PlatformVerdict, ...]:
     """Compare two images platform by platform.
 
     Args:
         a: one image.
         b: the other.
+        progress: is told of layers that are read.
         platforms: those to look at; none means all that either has.
         semantic: leave out history and build dates, and how files are spread over layers: what
             counts is the tree of files that a container sees.
@@ -92,7 +111,7 @@ def compare_sides(
         if one is None or other is None:
             found.append(_absent(name, a=one is not None, b=other is not None))
         else:
-            found.append(_Pair(one, other, semantic=semantic).verdict())
+            found.append(_Pair(one, other, progress, semantic=semantic).verdict())
     return tuple(found)
 
 
@@ -108,7 +127,7 @@ def _absent(name: str, *, a: bool, b: bool) -> PlatformVerdict:
         path=(name,),
         a=words[a],
         b=words[b],
-        cause="an image that was built or packed for fewer platforms",
+        cause="built or packed for fewer platforms: --platform compares those that both have",
     )
     return PlatformVerdict(platform=name, level="different", differences=(one,))
 
@@ -116,9 +135,12 @@ def _absent(name: str, *, a: bool, b: bool) -> PlatformVerdict:
 class _Pair:
     """Two images of one platform."""
 
-    def __init__(self, a: PlatformImage, b: PlatformImage, *, semantic: bool) -> None:
+    def __init__(
+        self, a: PlatformImage, b: PlatformImage, progress: Progress, *, semantic: bool
+    ) -> None:
         self._a = a
         self._b = b
+        self._progress = progress
         self._semantic = semantic
         self._found: list[Difference] = []
         self._more = 0
@@ -190,6 +212,7 @@ class _Pair:
                     ("manifest", "annotations", shown(key).strip("'")),
                     a.annotations.get(key, "none"),
                     b.annotations.get(key, "none"),
+                    cause_of_annotation(key),
                 )
         if len(self._found) == before:
             self._note("same-content", ("manifest",), a.descriptor.digest, b.descriptor.digest)
@@ -250,18 +273,18 @@ class _Pair:
     def _layer(self, a: LayerSource, b: LayerSource, place: str) -> None:
         if a.blob is not None and a.blob == b.blob and a.diff_id == b.diff_id:
             return
-        ours, theirs = read_layer(a, place), read_layer(b, place)
+        ours, theirs = (read_layer(one, place, self._progress) for one in (a, b))
         if a.diff_id == b.diff_id:
             self._note(
                 "same-content",
                 (place, "blob"),
                 a.blob or "a plain tar",
                 b.blob or "a plain tar",
-                "compressed otherwise: another compressor, level or header time",
+                cause_of_compression(ours.head, theirs.head),
             )
             return
         before = len(self._found) + self._more
-        self._entries(ours, theirs, place)
+        self._entries(ours.entries, theirs.entries, place)
         if len(self._found) + self._more == before:
             self._note(
                 "same-files",
@@ -274,15 +297,18 @@ class _Pair:
     def _entries(
         self, ours: tuple[TarEntry, ...], theirs: tuple[TarEntry, ...], place: str
     ) -> None:
-        a, b = ({entry.name: entry for entry in entries} for entries in (ours, theirs))
+        a, b = _numbered(ours), _numbered(theirs)
         if list(a) != list(b) and a.keys() == b.keys():
             position = next(n for n, (x, y) in enumerate(zip(a, b, strict=True)) if x != y)
+            counts = order_counts(ours) or order_counts(theirs)
             self._note(
-                "same-files",
+                "different" if counts else "same-files",
                 (place, "order"),
-                list(a)[position],
-                list(b)[position],
-                "files in another order: sort what goes into the layer",
+                _named(list(a)[position]),
+                _named(list(b)[position]),
+                "a name comes twice, or a link before its file: the order decides what they hold"
+                if counts
+                else "files in another order: sort what goes into the layer",
             )
         self._files(a, b, (place,))
 
@@ -291,7 +317,7 @@ class _Pair:
     ) -> None:
         for name in dict.fromkeys((*a, *b)):
             one, other = a.get(name), b.get(name)
-            path = (*place, shown(name).strip("'"))
+            path = (*place, _named(name))
             if one is None or other is None:
                 there = one or other
                 words = there.kind if there is not None else ""
@@ -312,11 +338,27 @@ class _Pair:
             one.blob is not None for one in self._a.layers
         ):
             return
-        a, b = (merged_tree(one.layers) for one in (self._a, self._b))
+        a, b = (merged_tree(one.layers, self._progress) for one in (self._a, self._b))
         before = len(self._found) + self._more
         self._files(a, b, ("files",))
         if len(self._found) + self._more == before:
             self._note("same-files", ("layers",), len(self._a.layers), len(self._b.layers))
+
+
+def _numbered(entries: Iterable[TarEntry]) -> dict[str, TarEntry]:
+    """Return entries by name; one that comes again is kept apart, by a NUL that no name has."""
+    found: dict[str, TarEntry] = {}
+    count: Counter[str] = Counter()
+    for entry in entries:
+        count[entry.name] += 1
+        again = count[entry.name]
+        found[entry.name if again == 1 else f"{entry.name}\0{again}"] = entry
+    return found
+
+
+def _named(key: str) -> str:
+    name, _, again = key.partition("\0")
+    return shown(name).strip("'") + (f" (time {again})" if again else "")
 
 
 def _history(image: PlatformImage) -> list[str]:

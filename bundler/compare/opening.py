@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from bundler.compare.docker_archive import DockerArchive
+from bundler.compare.hints import statements_of
 from bundler.compare.side import Side, side_of
 from bundler.errors import SourceError
+from bundler.evidence import Finder
 from bundler.reach import Reach
 from bundler.registry.client import Document, Repository
 from bundler.registry.layout import FolderFiles, LayoutRepository, TarFiles
 from bundler.registry.streams import checked
-from bundler.resolve import resolve, top_of
+from bundler.resolve import ResolvedImage, resolve, top_of
 from bundler.sources import parse_reference
 from bundler.store import ContentStore, Fetch
 from loader.archive.metadata import MetadataStore
@@ -33,8 +35,8 @@ from loader.archive.reader import ArchiveReader
 from loader.digest import Digest
 from loader.errors import DigestError, InputError, MissingError, shown
 from loader.graph import read_graph
-from loader.limits import MIB
-from loader.model.bundle import BundleStatement, ImageEntry, blob_name
+from loader.limits import DEFAULT_LIMITS, MIB
+from loader.model.bundle import BundleStatement, EvidenceEntry, ImageEntry, blob_name
 from loader.model.descriptor import Descriptor, MediaType, Platform
 from loader.model.reference import Reference
 from loader.source import BundleFile
@@ -53,6 +55,8 @@ class Opening:
     reach: Reach
     platforms: tuple[Platform, ...]
     cancelled: threading.Event
+    evidence: bool = False
+    """Whether to look for what is said of how it was built."""
 
 
 @contextmanager
@@ -174,7 +178,7 @@ def _resolved(
         reference=replace(reference, digest=None) if reference.tag else reference,
         image=image.image,
         platforms=image.platforms,
-        evidence=(),
+        evidence=tuple(_evidence(image, repository, store)) if opening.evidence else (),
     )
     graph = read_graph(entry, store)
 
@@ -182,7 +186,23 @@ def _resolved(
         descriptor = Descriptor(media_type=MediaType("x/y"), digest=digest, size=size)
         return checked(repository.blob(descriptor, 0), descriptor, offset=0, where=text)
 
-    return side_of(text, graph, read)
+    said = statements_of(entry, graph, store) if opening.evidence else ()
+    return side_of(text, graph, read, statements=said)
+
+
+def _evidence(
+    image: ResolvedImage, repository: Repository, store: ContentStore
+) -> Iterator[EvidenceEntry]:
+    """Yield what speaks of an image, once it is in the store."""
+    finder = Finder(repository, store)
+    found = [finder.about(subject) for subject in image.subjects]
+    found += [finder.attestation(one, subject) for one, subject in image.attestations]
+    for piece in (piece for one in found for piece in one.pieces):
+        if piece.size > DEFAULT_LIMITS.image_evidence_size_max:
+            continue  # nothing that says how something was built
+        for blob in piece.manifest.blobs:
+            store.fill(blob, _fetch(repository, blob), where=repository.name)
+        yield piece.entry
 
 
 def _fetch(repository: Repository, blob: Descriptor) -> Fetch:
@@ -214,7 +234,8 @@ def _bundle(path: Path, text: str, wanted: str, opening: Opening, folder: Path) 
                 )
         graph = read_graph(replace(entry, evidence=()), blobs)
         layers = {layer.digest for layer in graph.layers}
-        yield side_of(text, graph, _spooled(reader, statement, layers, folder))
+        said = statements_of(entry, graph, blobs) if opening.evidence else ()
+        yield side_of(text, graph, _spooled(reader, statement, layers, folder), statements=said)
 
 
 def _asked_for(found: Platform, wanted: Platform) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bundler.compare.files import Level
+from bundler.compare.hints import Hint
 from bundler.compare.ladder import Difference, PlatformVerdict, worst
 from bundler.compare.side import Side
 from loader.model.strictjson import JsonObject
@@ -33,6 +34,8 @@ class Compared:
     a: Side
     b: Side
     verdicts: tuple[PlatformVerdict, ...]
+    hints: tuple[tuple[Hint, ...], tuple[Hint, ...]] | None = None
+    """What either says of how it was built, where that was asked for."""
 
     @property
     def level(self) -> Level:
@@ -60,7 +63,21 @@ class Compared:
                 left = len(verdict.differences) + verdict.more - 1
                 if left:
                     yield f"  and {left} more: --explain lists them"
+        if self.note:
+            yield f"note      {self.note}"
+        for label, found in zip("ab", self.hints or (), strict=False):
+            said = "not verified: what it says of itself" if found else "it says nothing"
+            yield f"rebuild {label} {said}"
+            yield from (f"  {hint}" for hint in found)
         yield f"verdict   {_WORDS[self.level]}"
+
+    @property
+    def note(self) -> str:
+        """What else should be known: the same platforms below another index."""
+        a, b = self.a.digest, self.b.digest
+        if self.level != "identical" or a is None or b is None or a == b:
+            return ""
+        return "their top documents differ: a signature of one index is none of the other"
 
     def as_json(self) -> JsonObject:
         """Return the document of schema `airlock-compare/1`."""
@@ -79,6 +96,13 @@ class Compared:
                 }
                 for verdict in self.verdicts
             ],
+            "note": self.note,
+            "rebuild": None
+            if self.hints is None
+            else {
+                label: [hint.plain() for hint in found]
+                for label, found in zip("ab", self.hints, strict=True)
+            },
         }
 
 

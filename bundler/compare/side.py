@@ -5,7 +5,7 @@ Where the bytes come from (a layout, an archive, a registry, a bundle) is behind
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from loader.digest import Digest
@@ -22,6 +22,8 @@ class LayerSource:
     blob: Digest | None
     """None in a docker archive, which names files instead."""
     media_type: str
+    size: int
+    """Bytes of it as it is kept, compressed or not."""
     open: Callable[[], Iterator[bytes]]
     """Gives the bytes; whoever reads them to the end compares `blob`."""
 
@@ -45,13 +47,22 @@ class Side:
     digest: Digest | None
     """The top document's; None where there is none."""
     platforms: tuple[PlatformImage, ...]
+    statements: tuple[bytes, ...] = ()
+    """In-toto statements about it, unverified; empty where nobody asked for them."""
 
 
-def side_of(name: str, graph: ImageGraph, read: Callable[[Digest, int], Iterator[bytes]]) -> Side:
+def side_of(
+    name: str,
+    graph: ImageGraph,
+    read: Callable[[Digest, int], Iterator[bytes]],
+    *,
+    statements: Iterable[bytes] = (),
+) -> Side:
     """Return an image of the OCI kind as a side; `read` gives a blob by digest and size."""
     return Side(
         name=name,
         digest=graph.entry.image.digest,
+        statements=tuple(statements),
         platforms=tuple(
             PlatformImage(
                 platform=str(kept.platform),
@@ -62,6 +73,7 @@ def side_of(name: str, graph: ImageGraph, read: Callable[[Digest, int], Iterator
                         diff_id=diff_id,
                         blob=layer.digest,
                         media_type=layer.media_type,
+                        size=layer.size,
                         open=_opener(read, layer.digest, layer.size),
                     )
                     for layer, diff_id in zip(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -42,15 +43,23 @@ def declare(parser: argparse.ArgumentParser) -> None:
         help="leave out history, build dates, and how files are spread over layers",
     )
     parser.add_argument("--explain", action="store_true", help="list every difference")
+    parser.add_argument(
+        "--rebuild-hints",
+        action="store_true",
+        help="say what annotations, labels and provenance tell of how they were built",
+    )
     declare_registries(parser)
     parser.add_argument("--json", action="store_true", help="schema airlock-compare/1")
+    parser.add_argument("--no-progress", action="store_true", help="no bars, whatever the terminal")
 
 
 def run(call: Call) -> int:
     """Open both, compare, say it."""
-    from bundler.compare.ladder import compare_sides  # noqa: PLC0415  (start-up loads what the verb needs)
+    from bundler.compare.hints import hints_of  # noqa: PLC0415  (start-up loads what the verb needs)
+    from bundler.compare.ladder import compare_sides  # noqa: PLC0415
     from bundler.compare.opening import Opening, opened  # noqa: PLC0415
     from bundler.compare.report import Compared  # noqa: PLC0415
+    from bundler.progress import Collecting, calm_meter  # noqa: PLC0415
     from bundler.reach import Reach  # noqa: PLC0415
     from loader.errors import FormatError, UsageError  # noqa: PLC0415
     from loader.model.descriptor import Platform  # noqa: PLC0415
@@ -64,9 +73,22 @@ def run(call: Call) -> int:
         reach=Reach.make(options, environment=call.environment),
         platforms=platforms,
         cancelled=threading.Event(),
+        evidence=options.rebuild_hints,
     )
-    with opened(options.a, opening) as a, opened(options.b, opening) as b:
-        compared = Compared(a=a, b=b, verdicts=compare_sides(a, b, semantic=options.semantic))
+    bars = False if options.no_progress or options.json else None
+    with (
+        calm_meter(sys.stderr, bars=bars) as shown_by,
+        opened(options.a, opening) as a,
+        opened(options.b, opening) as b,
+    ):
+        progress = Collecting(shown_by, "compare")
+        compared = Compared(
+            a=a,
+            b=b,
+            verdicts=compare_sides(a, b, progress=progress, semantic=options.semantic),
+            hints=(hints_of(a), hints_of(b)) if options.rebuild_hints else None,
+        )
+        progress.end()
     if options.json:
         print(json.dumps(compared.as_json(), indent=2, sort_keys=True))
     else:
