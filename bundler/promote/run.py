@@ -148,7 +148,7 @@ class _Run:
     def _destination(self, whole: Publication, workers: Workers) -> _Destination:
         order = self._order
         source = order.source.reference
-        reader = self._registries.repository(order.destination)
+        reader = self._registries.repository(order.destination, writes=not order.dry_run)
         mounts = Mounts()
         if source.registry == order.destination.registry:
             mounts.found.update({blob.digest: source.repository for blob in whole.blobs})

@@ -93,7 +93,7 @@ class Session:
 
     def named(self, name: Reference) -> JsonObject:
         """Say what the tag points to now."""
-        return {"current": self._current(name)}
+        return {"current": self._current(name, writes=False)}
 
     def look(self, name: Reference, stream: BinaryIO) -> JsonObject:
         """Say what the tag points to, and what is not there; write nothing."""
@@ -134,7 +134,7 @@ class Session:
 
     def check(self, name: Reference, stream: BinaryIO) -> JsonObject:
         """Read everything back; write nothing."""
-        image = self._image(name, stream)
+        image = self._image(name, stream, writes=False)
         missing = image.publisher.missing(image.whole)
         if missing:
             absent = [
@@ -143,11 +143,12 @@ class Session:
                 *(one.document.descriptor.digest for one in missing.attachments),
             ]
             return {
-                "current": self._current(name),
+                "current": self._current(name, writes=False),
                 "read_back": [],
                 "missing": [str(digest) for digest in absent],
             }
-        return {"current": self._current(name), "read_back": self._read_back(image)}
+        current = self._current(name, writes=False)
+        return {"current": current, "read_back": self._read_back(image)}
 
     def point(self, name: Reference, digest: Digest) -> JsonObject:
         """Set a tag to a manifest that is there."""
@@ -168,16 +169,18 @@ class Session:
 
     # --- one image ----------------------------------------------------------------------------
 
-    def _current(self, name: Reference) -> str | None:
+    def _current(self, name: Reference, *, writes: bool = True) -> str | None:
         if not name.tag:
             return None
-        document = self._repository(name)[0].tagged(name.tag)
+        document = self._repository(name, writes=writes)[0].tagged(name.tag)
         return None if document is None else str(document.descriptor.digest)
 
-    def _repository(self, name: Reference) -> tuple[RegistryRepository, RegistryWriter]:
-        return self.registries.repository(name), self.registries.writer(name)
+    def _repository(
+        self, name: Reference, *, writes: bool = True
+    ) -> tuple[RegistryRepository, RegistryWriter]:
+        return self.registries.repository(name, writes=writes), self.registries.writer(name)
 
-    def _image(self, name: Reference, stream: BinaryIO) -> _Image:
+    def _image(self, name: Reference, stream: BinaryIO, *, writes: bool = True) -> _Image:
         store = ContentStore(self.scratch, cancelled=self.cancelled)
         plan = take_in(stream, store)
         graph = read_graph(plan.image, store)
@@ -188,7 +191,7 @@ class Session:
                 where=str(plan.image.reference),
                 hint="a registry takes an index only with all its platforms: choose one",
             )
-        reader, writer = self._repository(name)
+        reader, writer = self._repository(name, writes=writes)
         return _Image(
             plan=plan,
             whole=whole,

@@ -68,14 +68,21 @@ class RegistryClient:
         """Cut what is being read, and close every connection."""
         self._http.close()
 
-    def repository(self, reference: Reference) -> RegistryRepository:
-        """Return the repository that a reference names; nothing is asked of it yet."""
-        return RegistryRepository(self._door(reference, writes=False), retry=self._retry)
+    def repository(self, reference: Reference, *, writes: bool = False) -> RegistryRepository:
+        """Return the repository that a reference names; nothing is asked of it yet.
+
+        Args:
+            reference: what names it.
+            writes: whether it is about to be written to. Then it is read with the writer's token:
+                Quay, and whoever else hides what one may not see, refuses to say that a repository
+                is not there yet, and makes it for who asks for a token to push.
+        """
+        return RegistryRepository(self._door(reference, writes=writes), retry=self._retry)
 
     def writer(self, reference: Reference) -> RegistryWriter:
         """Return the repository that a reference names, to write to; nothing is asked of it yet.
 
-        It has a login of its own: a token to push is not held by what only reads.
+        It has a token of its own: one to push is not held by what only reads.
         """
         return RegistryWriter(self._door(reference, writes=True), retry=self._retry)
 

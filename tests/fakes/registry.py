@@ -14,7 +14,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -141,13 +141,14 @@ class FakeRegistry:
         tls: TlsFiles | None = None,
         faults: Sequence[Fault] = (),
         port: int = 0,
+        dialect: Callable[[dict[str, ContentStore], Features], Distribution] = Distribution,
     ) -> None:
         self.repositories = {} if repositories is None else repositories
         self.features = features or Features()
         self.auth = auth
         self.faults = list(faults)
         self.requests: list[Request] = []
-        self.distribution = Distribution(self.repositories, self.features)
+        self.distribution = dialect(self.repositories, self.features)
         self._lock = threading.RLock()
         self._scheme = "http" if tls is None else "https"
         self._server = _Server(self, port, None if tls is None else tls.server_context())
