@@ -46,6 +46,8 @@ TAIL_COUNT: Final = 1000
 """Records whose chain is looked at whenever the ledger is opened; `audit verify` looks at all."""
 TAIL_SIZE: Final = 16 * 1024 * 1024
 """Bytes of them: behind this, only the record that goes beyond it."""
+CUT_OFF: Final = "a run was cut off: the next load, or `state recover`, brings it to its end"
+"""What is to be done about a journal that only a writer may play back."""
 _TIME: Final = "newest verified time"
 _SQLITE_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 

@@ -11,7 +11,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from loader.errors import ReadOnlyError, StateError, shown
 from loader.places import open_private_folder
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from loader.digest import Digest
     from loader.places import Places
     from loader.trust.keys import PublicKey
-
-_JOURNAL_HINT: Final = "a run was cut off: the next load, or `state recover`, brings it to its end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,4 +160,6 @@ def _opened(places: Places, stack: contextlib.ExitStack, *, where: str) -> sqlit
     except ReadOnlyError as e:
         if not places.ledger.with_name(places.ledger.name + "-journal").exists():
             raise
-        raise StateError("a run was cut off in the middle", where=where, hint=_JOURNAL_HINT) from e
+        raise StateError(
+            "a run was cut off in the middle", where=where, hint=database.CUT_OFF
+        ) from e

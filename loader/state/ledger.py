@@ -365,10 +365,15 @@ def _look(places: Places, copy: Copy | None, *, where: str) -> Look:
                 files = trust_rows.read_files(db, floors, where=where)
             finally:
                 db.close()
-    except ReadOnlyError:
+    except ReadOnlyError as e:
         journal = places.ledger.with_name(places.ledger.name + "-journal")
-        if copy is None or not journal.exists():
+        if not journal.exists():
             raise
+        if copy is None:
+            # The power was cut in a host's very first load, or somebody took the copy away.
+            raise StateError(
+                "a run was cut off in the middle", where=where, hint=database.CUT_OFF
+            ) from e
         return Look(
             floors=copy.floors,
             trust=TrustMemory(seen=copy.floors.trust),

@@ -30,6 +30,12 @@ SOAK = os.environ.get("AIRLOCK_SOAK") == "1"
 _CALL = re.compile(r"(\d+) +(\w+)\(")
 _QUIET = frozenset({"exit", "exit_group", "rt_sigreturn", "restart_syscall"})
 IMAGES = 2
+SHM = Path("/dev/shm")
+
+
+def roomy_folder() -> Path | None:
+    """Return where a disk costs nothing, if there is room; None leaves it the usual place."""
+    return SHM if SHM.is_dir() and shutil.disk_usage(SHM).free > 512 << 20 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +60,8 @@ class Rig:
     publisher: Publisher
     calls: dict[str, list[int]]
     """Which calls there are from the opening of bundle 2 on: by name, their numbers in the run."""
+    live: FarSide
+    """Always the same path, by which a ledger knows it."""
     old: FarSide
     new: FarSide
 
@@ -79,10 +87,10 @@ class Rig:
             publisher.pack(folder / f"{number}.tar.zst", store, entries, sequence=number)
         with Forker.start(everything=True) as forker:
             live = FarSide(publisher.write_host(folder / "live/host"), folder / "live/loaded")
-            rig = cls(forker, folder, publisher, {}, live, live)
+            rig = cls(forker, folder, publisher, {}, live, live, live)
             assert rig.load(live, 1).status == 0
             rig.old = rig._kept("old")
-            rig.calls = rig._traced(live)
+            rig.calls = rig.traced(2)
             rig.new = rig._kept("new")
             yield rig
 
@@ -92,10 +100,10 @@ class Rig:
         return FarSide(self.folder / name / "host", self.folder / name / "loaded")
 
     def fresh(self) -> FarSide:
-        """Return the host that has bundle 1: always the same path, by which a ledger knows it."""
+        """Return the host that has bundle 1."""
         shutil.rmtree(self.folder / "live")
         shutil.copytree(self.folder / "old", self.folder / "live")
-        return FarSide(self.folder / "live/host", self.folder / "live/loaded")
+        return self.live
 
     def load(self, host: FarSide, number: int) -> Ended:
         return self.forker.run(
@@ -119,14 +127,14 @@ class Rig:
                 tracer.stderr.read()
                 tracer.wait(10)
 
-    def _traced(self, host: FarSide) -> dict[str, list[int]]:
+    def traced(self, number: int, *, status: int = 0) -> dict[str, list[int]]:
+        """Load a bundle on the live host; return its system calls from its opening on."""
         log = self.folder / "log"
         with self.tracing("-o", str(log)):
-            assert self.load(host, 2).status == 0
+            assert self.load(self.live, number).status == status
         lines = [match for line in log.read_text().splitlines() if (match := _CALL.match(line))]
-        opened = next(
-            i for i, m in enumerate(lines) if m[2] == "openat" and "2.tar.zst" in m.string
-        )
+        name = f"{number}.tar.zst"
+        opened = next(i for i, m in enumerate(lines) if m[2] == "openat" and name in m.string)
         run = lines[opened][1]
         seen: dict[str, int] = {}
         found: dict[str, list[int]] = {}
@@ -138,13 +146,19 @@ class Rig:
                 found.setdefault(match[2], []).append(seen[match[2]])
         return found
 
+    @contextmanager
+    def injecting(self, fault: Fault) -> Iterator[None]:
+        """Have strace do this to whatever is run meanwhile."""
+        inject = f"inject={fault.call}:{fault.what}:when={fault.nth}"
+        with self.tracing("-o", "/dev/null", "-e", f"trace={fault.call}", "-e", inject):
+            yield
+
     # One fault ------------------------------------------------------------------------------------
 
     def meet(self, fault: Fault) -> Ended:
         """Run into a fault; check what is left, and that running again makes it good."""
         host = self.fresh()
-        inject = f"inject={fault.call}:{fault.what}:when={fault.nth}"
-        with self.tracing("-o", "/dev/null", "-e", f"trace={fault.call}", "-e", inject):
+        with self.injecting(fault):
             ended = self.load(host, 2)
         if "SIGKILL" in fault.what:
             assert ended.status in {-signal.SIGKILL, 0}, f"{fault}: {ended.err}"

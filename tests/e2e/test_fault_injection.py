@@ -6,7 +6,7 @@ count stands at the end of the run.
 
 from __future__ import annotations
 
-import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import INJECTED
-from tests.e2e.injected import SOAK, Fault, Rig, spread
+from tests.e2e.injected import SOAK, Fault, Rig, roomy_folder, spread
+from tests.e2e.loading import Publisher
+from tests.fakes.images import Layer
+from tests.fakes.sigworld.world import World
 
 Record = Callable[[str, object], None]
 pytestmark = pytest.mark.engine("strace")
-SHM = Path("/dev/shm")
 
 WRITES = ("write", "pwrite64", "openat", "mkdir", "mkdirat", "renameat", "fsync", "fdatasync")
 ERRORS: dict[str, tuple[str, tuple[str, ...], int]] = {
@@ -35,17 +37,14 @@ ERRORS: dict[str, tuple[str, tuple[str, ...], int]] = {
     "fi_23_enodev": ("ENODEV", ("read", "pread64"), 3),
 }
 KILL_STEP = 3
+REFUSED_STEP = 8
 KILL_GROUPS = 6
 """Tests that share the kills, so that both processors have some."""
 
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
-    roomy = SHM.is_dir() and shutil.disk_usage(SHM).free > 512 << 20
-    with (
-        tempfile.TemporaryDirectory(dir=SHM if roomy else None) as folder,
-        Rig.make(Path(folder)) as rig,
-    ):
+    with tempfile.TemporaryDirectory(dir=roomy_folder()) as folder, Rig.make(Path(folder)) as rig:
         yield rig
 
 
@@ -70,10 +69,39 @@ def errors(rig: Rig, name: str) -> list[Fault]:
 
 @pytest.mark.parametrize("group", range(KILL_GROUPS))
 def test_fi_01_killed_at_any_call(group: int, rig: Rig, record_property: Record) -> None:
+    """FI-03 to FI-08 are among them: while it reads, behind the verdict, between two images, before
+    and around the commit.
+    """
     faults = kills(rig, group)
     killed = sum(rig.meet(fault).status < 0 for fault in faults)
     record_property(INJECTED, len(faults))
     assert killed > len(faults) * 0.9, "the kill came too late to be one"
+
+
+def test_fi_02_killed_while_it_refuses(rig: Rig, record_property: Record) -> None:
+    """What was to be refused is refused by the next run; nothing but its record is left of it."""
+    Publisher(World(name="stranger")).bundle(
+        rig.folder / "9.tar.zst", sequence=9, extra=[Layer.noise(20_000, seed=9)]
+    )
+    rig.fresh()
+    calls = rig.traced(9, status=11)
+    faults = [
+        Fault(call=call, nth=nth, what="signal=SIGKILL")
+        for call, numbers in sorted(calls.items())
+        for nth in spread(numbers, REFUSED_STEP)
+    ]
+    for fault in faults:
+        host = rig.fresh()
+        with rig.injecting(fault):
+            ended = rig.load(host, 9)
+        assert ended.status in {-signal.SIGKILL, 11}, f"{fault}: {ended.err}"
+        assert rig.standing(host) == "old", str(fault)
+        assert host.target() == rig.old.target(), str(fault)
+        again = rig.load(host, 9)
+        assert again.status == 11, f"{fault}: {again.err}"
+        assert host.quarantine() == [], str(fault)
+        assert (rig.standing(host), host.target()) == ("old", rig.old.target()), str(fault)
+    record_property(INJECTED, len(faults))
 
 
 @pytest.mark.parametrize("name", ERRORS)
