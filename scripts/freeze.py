@@ -90,11 +90,13 @@ def strip_interpreter() -> None:
 
 
 def add_data(*, version: str, glibc: str) -> None:
-    """Put what is data beside the program: trust anchors, the licence, what it was built from."""
+    """Put what is data beside the program: anchors, units, the licence, what it was built from."""
     if NAME == "airlock-loader":
         shutil.copytree(ROOT / "trust-roots", FOLDER / "trust-roots")
         # Where operators look for them, and where the packages do: one copy.
         (FOLDER / "_internal" / "trust-roots").symlink_to("../trust-roots")
+        # Behind the gap there is no other place to get them from.
+        shutil.copytree(ROOT / "packaging", FOLDER / "packaging")
     shutil.copy(ROOT / "LICENSE", FOLDER / "LICENSE")
     built = {
         "version": version,

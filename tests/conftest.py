@@ -16,6 +16,8 @@ import pytest
 from tests import presence
 
 INJECTED = "injected faults"
+FIGURE = "figure"
+"""A measured figure that a test bounds; the closing summary shows it."""
 _MISSING = "airlock-missing"
 
 presence.find_tools()
@@ -75,7 +77,17 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """End with how many faults were injected, what could not be tested, and how to bring it."""
+    """End with figures, how many faults were injected, and what could not be tested here."""
+    figures = [
+        str(value)
+        for report in terminalreporter.getreports("passed")
+        for key, value in getattr(report, "user_properties", ())
+        if key == FIGURE
+    ]
+    if figures:
+        terminalreporter.section("figures")
+        for figure in sorted(figures):
+            terminalreporter.line(figure)
     injected = [
         int(value)
         for report in terminalreporter.getreports("passed")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from loader.cli import command_line
-from tests.presence import ROOT
+from tests.conftest import FIGURE
+from tests.e2e.loading import FarSide, Publisher
+from tests.fakes.images import Layer
+from tests.fakes.sigworld.world import World
+from tests.presence import FROZEN, ROOT
 
 UNITS = ROOT / "packaging/systemd"
 SERVICES = sorted(UNITS.glob("*.service"))
@@ -28,14 +35,18 @@ def _lines(path: Path, key: str) -> list[str]:
 
 @pytest.mark.engine("systemd-analyze")
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda path: path.name)
-def test_v2_a_service_is_hardened(unit: Path) -> None:
+def test_v2_a_service_is_hardened(
+    unit: Path, record_property: Callable[[str, object], None]
+) -> None:
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     found = re.search(r"Overall exposure level for .*: ([0-9.]+)", done.stdout)
     assert found is not None
+    record_property(FIGURE, f"{unit.name}: exposure {found[1]} of 10, at most {EXPOSURE_MAX}")
     assert float(found[1]) <= EXPOSURE_MAX, done.stdout
+    assert f"gives it {found[1]} (" in (ROOT / "docs/watch.md").read_text()
     assert _lines(unit, "PrivateNetwork") == ["yes"]
     assert _lines(unit, "RestrictAddressFamilies") == ["AF_UNIX"]
     assert _lines(unit, "IPAddressDeny") == ["any"]
@@ -76,6 +87,91 @@ def test_the_command_line_is_one_that_the_loader_has(unit: Path) -> None:
     arguments = command_line().parse_args(words)
     assert arguments.once
     assert not arguments.dry_run
+
+
+# --- the filter of system calls -------------------------------------------------------------------
+
+
+def _sets() -> dict[str, set[str]]:
+    """Return systemd's own sets of system calls, each with what the sets in it have."""
+    text = subprocess.run(
+        ["systemd-analyze", "syscall-filter", "--no-pager"],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    direct: dict[str, set[str]] = {}
+    name = ""
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines():
+        word = line.strip()
+        if line.startswith("@"):
+            name = word
+            direct[name] = set()
+        elif line.startswith("    ") and not word.startswith("#"):
+            direct[name].add(word)
+
+    def whole(name: str) -> set[str]:
+        return {
+            call for one in direct[name] for call in (whole(one) if one.startswith("@") else {one})
+        }
+
+    return {name: whole(name) for name in direct}
+
+
+def _admitted(unit: Path) -> set[str]:
+    sets = _sets()
+    admitted = set(sets["@default"])
+    for line in _lines(unit, "SystemCallFilter"):
+        words = line.removeprefix("~").split()
+        calls = {call for word in words for call in (sets[word] if word[0] == "@" else {word})}
+        admitted = admitted - calls if line.startswith("~") else admitted | calls
+    return admitted
+
+
+DONE_WITHOUT = frozenset({"fchown", "setrlimit", "unshare"})
+"""What is tried and can be done without: SQLite gives its journal to the ledger's owner, who is the
+same; the loader asks for a network of its own, which the unit has given it already."""
+
+
+@pytest.mark.engine("systemd-analyze", "strace")
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param((sys.executable, "-m", "loader"), id="installed"),
+        pytest.param((str(FROZEN),), id="frozen", marks=pytest.mark.engine("frozen")),
+    ],
+)
+def test_a_whole_look_needs_no_system_call_that_the_unit_denies(
+    program: tuple[str, ...], tmp_path: Path
+) -> None:
+    """With all that the unit denies denied: a load, a refusal, a health command and a hook."""
+    publisher = Publisher()
+    host = FarSide(publisher.write_host(tmp_path / "host"), tmp_path / "loaded", program)
+    script = tmp_path / "command"
+    script.write_text(f"#!/bin/sh\ncat >/dev/null; echo $1 >> {tmp_path}/told\n")
+    script.chmod(0o755)
+    (host.root / "etc/airlock/config.toml").write_text(
+        f'schema = 1\n[watch]\nhealth = ["{script}"]\nhook = ["{script}"]\n'
+    )
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    publisher.bundle(spool / "1.tar.zst", sequence=1, extra=[Layer.noise(300_000, seed=1)])
+    Publisher(World(name="stranger")).bundle(spool / "9.tar.zst", sequence=9)
+    admitted = _admitted(UNITS / "airlock-watch.service")
+    log = tmp_path / "log"
+    every = {call for calls in _sets().values() for call in calls}
+    denied = ",".join(f"?{call}" for call in sorted(every - admitted))
+    done = subprocess.run(
+        [
+            "strace", "-f", "-qq", "-o", log, "-e", f"inject={denied}:error=EPERM",
+            *host.command("watch", spool, "--once", "--into", f"oci:{host.loaded}", isolated=False),
+        ],
+        check=False, capture_output=True, text=True, cwd=ROOT, timeout=120,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 11, done.stderr + done.stdout
+    assert "1.tar.zst: loaded" in done.stdout
+    assert (tmp_path / "told").read_text().split() == ["check", "loaded"]
+    refused = set(re.findall(r"^\d+ +(\w+)\(.*\(INJECTED\)", log.read_text(), re.MULTILINE))
+    assert refused <= DONE_WITHOUT
 
 
 def test_a133_nothing_that_is_written_on_a_stick_is_a_name_here() -> None:
