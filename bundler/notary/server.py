@@ -21,7 +21,7 @@ from bundler.notary.captured import Captured
 from bundler.registry.credentials import Credentials
 from bundler.registry.door import NOT_FOUND, OK, Door
 from bundler.registry.http import Http, place_of
-from bundler.registry.oras_client import OrasAuthenticator, make_session
+from bundler.registry.oras_client import OrasAuthenticator
 from bundler.registry.retry import Retry
 from bundler.registry.settings import DOCKER_HUB, RegistrySettings
 from loader.errors import FormatError, UsageError, shown
@@ -70,7 +70,7 @@ class NotaryServers:
     ) -> None:
         self._settings = settings
         self._credentials = credentials
-        self._http = Http(settings, make_session=make_session)
+        self._http = Http(settings)
         self._retry = Retry(timing=settings.timing, sleep=sleep)
         self._limits = limits
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
+from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Final, NoReturn, Self
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -30,7 +31,7 @@ from bundler.errors import (
 from bundler.registry.connections import WatchedAdapter, watch_of
 from bundler.registry.proxy import proxies_for
 from bundler.registry.settings import RegistrySettings
-from bundler.registry.tls import context_for
+from bundler.registry.tls import context_for, trusting_nobody
 from bundler.registry.watchdog import Watchdog
 from loader.errors import shown
 from loader.limits import KIB
@@ -208,14 +209,8 @@ class Answer:
 class Http:
     """Sends requests; one session, with its connections and TLS, for each server."""
 
-    def __init__(
-        self,
-        settings: RegistrySettings,
-        *,
-        make_session: Callable[[], requests.Session] = requests.Session,
-    ) -> None:
+    def __init__(self, settings: RegistrySettings) -> None:
         self._settings = settings
-        self._make_session = make_session
         self._lock = threading.Lock()
         self._sessions: dict[tuple[str, str], requests.Session] = {}
         timing = settings.timing
@@ -264,7 +259,8 @@ class Http:
                 where=place_of(url),
                 hint=f"--plain-http {shown(origin[1])} allows it",
             )
-        session = self._session(origin)
+        proxies = proxies_for(url, self._settings.environment)
+        session = self._session(origin, tls=origin[0] == "https" or bool(proxies))
         timing = self._settings.timing
         try:
             prepared = session.prepare_request(
@@ -281,7 +277,7 @@ class Http:
             )
             response = session.send(
                 prepared,
-                proxies=proxies_for(url, self._settings.environment),
+                proxies=proxies,
                 timeout=(timing.connect_seconds, timing.read_seconds),
                 stream=True,
                 allow_redirects=False,
@@ -290,18 +286,29 @@ class Http:
             raise _unanswered(e, url) from e
         return Answer(response, url=url, watchdog=self._watchdog)
 
-    def _session(self, origin: tuple[str, str]) -> requests.Session:
+    def _session(self, origin: tuple[str, str], *, tls: bool) -> requests.Session:
         with self._lock:
             session = self._sessions.get(origin)
             if session is None:
-                session = self._make_session()
-                session.trust_env = False
-                context = context_for(origin[1], self._settings)
+                session = _session()
+                # To read all authorities of a system takes as long as many requests do.
+                context = context_for(origin[1], self._settings) if tls else trusting_nobody()
                 adapter = WatchedAdapter(context, self._watchdog)
                 session.mount("https://", adapter)
                 session.mount("http://", adapter)
                 self._sessions[origin] = session
             return session
+
+
+def _session() -> requests.Session:
+    """Return a session that takes nothing from its surroundings, and no cookies.
+
+    Some registries set one, take whoever sends it back for a browser, and want more of them.
+    """
+    session = requests.Session()
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return session
 
 
 def _cause(error: BaseException) -> str:

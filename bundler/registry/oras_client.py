@@ -1,11 +1,12 @@
-"""The one module that imports `oras`: its sessions, and its answers to a registry's challenges.
+"""The one module that imports `oras`: its answers to a registry's challenges.
 
-Taken from oras-py (0.2.43): a session that keeps no cookies, and the exchange of a challenge for a
-token. Not taken, each for its reason (docs/adr/0006): its downloads check no digest and have no
-time-outs; its configuration reader knows no `identitytoken`, no `auth.json` and not the order
-of docker's helpers, and lets `ORAS_USER` and `ORAS_PASS` go to any host; it keeps one token for
-all repositories; it sends credentials to whatever realm a server names. So `oras` gets our
-credentials, a challenge that we have looked at, and `_TokenDoor` in place of a session.
+Taken from oras-py (0.2.43): the exchange of a challenge for a token, imported when a registry asks
+for one. Not taken, each for its reason (docs/adr/0006): its sessions, which come with a validator
+of JSON schemas that nobody here needs; its downloads check no digest and have no time-outs; its
+configuration reader knows no `identitytoken`, no `auth.json` and not the order of docker's helpers,
+and lets `ORAS_USER` and `ORAS_PASS` go to any host; it keeps one token for all repositories; it
+sends credentials to whatever realm a server names. So `oras` gets our credentials, a challenge that
+we have looked at, and `_TokenDoor` in place of a session.
 """
 
 from __future__ import annotations
@@ -13,11 +14,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Final, cast
+from typing import Any, Final
 from urllib.parse import urlencode
 
-import oras.auth
-import oras.provider
 import requests
 
 from bundler.errors import RemoteAuthError, RemoteProtocolError, RemoteUnavailableError
@@ -40,11 +39,6 @@ _RATE: Final = 429
 _CLIENT_ID: Final = "airlock"
 
 
-def make_session() -> requests.Session:
-    """Return a session as `oras` makes them: it takes no cookies."""
-    return cast("requests.Session", oras.provider.Registry().session)
-
-
 class RegistryClient:
     """Opens repositories; one authenticator for each registry, one HTTP door for all."""
 
@@ -55,11 +49,9 @@ class RegistryClient:
         *,
         sleep: Callable[[float], None],
     ) -> None:
-        # oras writes its complaints to the terminal; ours say the same, once, with a place.
-        logging.getLogger("oras.logger").setLevel(logging.CRITICAL + 1)
         self._settings = settings
         self._credentials = credentials
-        self._http = Http(settings, make_session=make_session)
+        self._http = Http(settings)
         self._retry = Retry(timing=settings.timing, sleep=sleep)
         self._lock = threading.Lock()
         self._authenticators: dict[tuple[str, bool], OrasAuthenticator] = {}
@@ -171,7 +163,7 @@ class OrasAuthenticator:
                 where=self._registry,
                 hint=f"docker login {self._registry}, or podman login",
             )
-        backend = oras.auth.get_auth_backend("basic")
+        backend = _backend("basic")
         backend.set_basic_auth(credential.user, credential.password)
         headers, _ = backend.authenticate_request(None, {})
         return dict(headers)
@@ -195,7 +187,7 @@ class OrasAuthenticator:
             return _bearer_header(
                 door.refresh(challenge, scope, credential.identity_token), self._registry
             )
-        backend = oras.auth.get_auth_backend("token", session=door)
+        backend = _backend("token", session=door)
         if credential is not None:
             backend.set_basic_auth(credential.user, credential.password)
         # The challenge as understood and judged here, so that oras cannot read another one.
@@ -216,6 +208,15 @@ class OrasAuthenticator:
                 found=place_of(realm),
                 hint=f"--plain-http {shown(host)} allows it",
             )
+
+
+def _backend(kind: str, *, session: _TokenDoor | None = None) -> Any:  # noqa: ANN401  (untyped)
+    """Return what answers a challenge of this kind."""
+    import oras.auth  # noqa: PLC0415  (most registries ask nothing of who only reads)
+
+    # oras writes its complaints to the terminal; ours say the same, once, with a place.
+    logging.getLogger("oras.logger").setLevel(logging.CRITICAL + 1)
+    return oras.auth.get_auth_backend(kind, session=session)
 
 
 def _bearer_header(token: object, registry: str) -> dict[str, str]:

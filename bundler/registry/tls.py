@@ -43,6 +43,11 @@ def context_for(host: str, settings: RegistrySettings) -> ssl.SSLContext:
     return context
 
 
+def trusting_nobody() -> ssl.SSLContext:
+    """Return the context for a server that is spoken to without TLS: used, it fails."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 def _system_has_authorities() -> bool:
     paths = ssl.get_default_verify_paths()
     return paths.cafile is not None or (

@@ -26,7 +26,6 @@ from bundler.errors import (
     RemoteUnavailableError,
 )
 from bundler.registry.http import Answer, Http, place_of
-from bundler.registry.oras_client import make_session
 from bundler.registry.retry import Retry, retry_after_seconds
 from bundler.registry.settings import RegistrySettings
 from loader.errors import FormatError, shown
@@ -72,7 +71,7 @@ class RekorClient:
     """Asks logs; called from several threads."""
 
     def __init__(self, settings: RegistrySettings, *, sleep: Callable[[float], None]) -> None:
-        self._http = Http(settings, make_session=make_session)  # one that takes no cookies
+        self._http = Http(settings)
         timing = settings.timing
         count = min(_FIRST_ATTEMPT_COUNT, timing.attempt_count)
         self._patient = Retry(timing=timing, sleep=sleep)

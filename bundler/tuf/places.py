@@ -13,7 +13,6 @@ from bundler.errors import (
     RemoteUnavailableError,
 )
 from bundler.registry.http import Http, place_of
-from bundler.registry.oras_client import make_session
 from bundler.registry.retry import Retry
 from bundler.registry.settings import RegistrySettings
 from loader.errors import LimitError, UsageError, shown
@@ -46,7 +45,7 @@ class Web:
                 hint=f"--plain-http {shown(parts.netloc)} allows it",
             )
         self._base = url.rstrip("/")
-        self._http = Http(settings, make_session=make_session)
+        self._http = Http(settings)
         self._retry = Retry(timing=settings.timing, sleep=sleep)
 
     @property
