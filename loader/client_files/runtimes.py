@@ -4,6 +4,7 @@
     certs.d/REGISTRY/hosts.toml         containerd's hosts directory
     policy.json                         containers-policy.json(5): closed but for what is named
     registries.d/airlock.yaml           containers-registries.d(5): signatures beside the image
+    relocation.json                     for scripts: each image's own name, and the one it has here
 
 The source's registry is never asked: its names lead to the enclave's registry alone. Loopback is
 spoken to without TLS, as docker and containerd do; everything else with it.
@@ -19,9 +20,12 @@ from loader.client_files.asked import Asked, KeySigner
 from loader.runtime.relocation import Destination
 
 if TYPE_CHECKING:
+    from loader.digest import Digest
+    from loader.model.reference import Reference
     from loader.model.strictjson import JsonObject, JsonValue
 
 REJECT: Final = "reject"
+RELOCATION_SCHEMA: Final = "airlock-relocation/1"
 _HEAD: Final = "# Written by airlock-loader. Names of the sources lead to the enclave's registry.\n"
 _LOOPBACK: Final = ("127.", "localhost", "[::1]")
 
@@ -53,6 +57,24 @@ def registries_d(destination: Destination) -> JsonObject:
     """Return where signatures are: beside the image, as cosign puts them."""
     scopes: dict[str, JsonValue] = {str(destination): {"use-sigstore-attachments": True}}
     return {"docker": scopes}
+
+
+def relocation_map(
+    destination: Destination, images: Iterable[tuple[Reference, Digest]]
+) -> JsonObject:
+    """Return schema `airlock-relocation/1`: from source to destination names."""
+    found = sorted(set(images), key=lambda image: str(image[0]))
+    registries = sorted({reference.registry for reference, _ in found})
+    return {
+        "schema": RELOCATION_SCHEMA,
+        "registries": {
+            one: f"{destination.registry}/{destination.folder(one)}" for one in registries
+        },
+        "images": [
+            {"source": str(source), "here": str(destination.of(source)), "digest": str(digest)}
+            for source, digest in found
+        ],
+    }
 
 
 def policy_json(

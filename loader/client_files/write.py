@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING
 
 from loader.client_files.asked import Asked, asked_of
 from loader.client_files.clusters import cluster_image_policies, kyverno
-from loader.client_files.runtimes import hosts_toml, policy_json, registries_conf, registries_d
+from loader.client_files.runtimes import (
+    hosts_toml,
+    policy_json,
+    registries_conf,
+    registries_d,
+    relocation_map,
+)
 from loader.errors import LocalError
 from loader.policy.patterns import Glob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from loader.digest import Digest
     from loader.model.reference import Reference
     from loader.model.strictjson import JsonObject
     from loader.policy.model import Policy
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
 def write_client_files(
     folder: Path,
     destination: Destination,
-    references: Sequence[Reference],
+    images: Sequence[tuple[Reference, Digest]],
     *,
     policy: Policy,
     trust: TrustStore,
@@ -37,13 +44,14 @@ def write_client_files(
     Args:
         folder: where; nothing is installed.
         destination: where images are now.
-        references: the images' own names.
+        images: their own names, and what the registry knows each by.
         policy: what is asked of them.
         trust: the keys that the policy names.
 
     Raises:
         LocalError: a file cannot be written.
     """
+    references = [reference for reference, _ in images]
     asked = asked_of(policy, trust)
     names = {
         reference.name: tuple(
@@ -52,7 +60,7 @@ def write_client_files(
         for reference in references
     }
     containers, notes = policy_json(destination, asked, names)
-    images, further = cluster_image_policies(destination, asked)
+    policies, further = cluster_image_policies(destination, asked)
     cluster = kyverno(destination, asked)
     registries = sorted({reference.registry for reference in references})
     for name, text in (
@@ -61,7 +69,8 @@ def write_client_files(
         ("registries.d/airlock.yaml", _json(registries_d(destination))),
         *((f"certs.d/{one}/hosts.toml", hosts_toml(destination, one)) for one in registries),
         *((("kyverno.yaml", _json(cluster)),) if cluster is not None else ()),
-        *((("cluster-image-policy.yaml", "---\n".join(map(_json, images))),) if images else ()),
+        *((("cluster-image-policy.yaml", "---\n".join(map(_json, policies))),) if policies else ()),
+        ("relocation.json", _json(relocation_map(destination, images))),
     ):
         _write(folder / name, text)
     return (*notes, *further, *_unsaid(asked))

@@ -93,8 +93,8 @@ def loaded(call: Call, opening: Callable[[Path], Opening]) -> int:
 
     def write_files(judging: JudgedRun) -> None:
         folder: Path | None = getattr(call.arguments, "client_files", None)
-        host, judgement = judging.host, judging.trace.judgement
-        if folder is None or host is None or judgement is None:
+        host = judging.host
+        if folder is None or host is None:
             return
         from loader.client_files.write import write_client_files  # noqa: PLC0415
         from loader.runtime.relocation import Destination  # noqa: PLC0415
@@ -103,7 +103,7 @@ def loaded(call: Call, opening: Callable[[Path], Opening]) -> int:
             write_client_files(
                 folder,
                 Destination.parse(parse_target(call.arguments.into).argument),
-                [image.name.reference for image in judgement.images],
+                [(receipt.reference, receipt.digest) for receipt in judging.trace.receipts],
                 policy=host.policy,
                 trust=host.trust,
             )

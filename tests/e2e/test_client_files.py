@@ -95,6 +95,17 @@ def test_what_is_written_says_what_the_policy_says(
     assert docker["ghcr.io/other"] == [{"type": "reject"}]  # a workflow has no words there
     [signed] = docker[REPOSITORY]
     assert signed["type"] == "sigstoreSigned"
+    assert json.loads((files / "relocation.json").read_text()) == {
+        "schema": "airlock-relocation/1",
+        "registries": {"registry.acme.example": f"{at}/registry.acme.example"},
+        "images": [
+            {
+                "source": f"{REPOSITORY}:1",
+                "here": f"{registry.host}/{MIRROR}:1",
+                "digest": verdict["images"][0]["loaded"]["digest"],
+            }
+        ],
+    }
     cluster = json.loads((files / "kyverno.yaml").read_text())
     first, second = cluster["spec"]["rules"]
     assert first["verifyImages"][0]["imageReferences"] == [f"{at}/registry.acme.example/acme/*"]
