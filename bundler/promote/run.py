@@ -119,13 +119,14 @@ class _Run:
     def all(self, workers: Workers, far_side: FarSide, judgement: Judgement) -> Promoted:
         """Do what is to be done, or only say it."""
         order, graph = self._order, self._image.graph
-        further, notes = self._further()
+        further, notes = self._further(workers)
         source = self._registries.repository(order.source.reference)
         beside = unjudged(self._image.entry, graph, source)
         whole = publication(graph, self._store, further=further, beside=beside.manifests)
         there = self._destination(whole, workers)
-        steps = self._tags(there)
+        asked = workers.pool.submit(self._tags, there)
         missing = there.publisher.missing(whole)
+        steps = asked.result()  # a tag that is taken ends it here, before anything is written
         promoted = Promoted(
             order=order,
             judgement=judgement,
@@ -142,7 +143,7 @@ class _Run:
         steps = self._tags(there)  # somebody may have been here since
         for step in steps:
             if step.writes:
-                there.publisher.put_tag(whole.top, step.tag)
+                there.publisher.put_tag(whole.top, step.tag, before=step.before)
         return replace(promoted, tags=steps)
 
     def _destination(self, whole: Publication, workers: Workers) -> _Destination:
@@ -183,7 +184,7 @@ class _Run:
             movable=order.movable,
         )
 
-    def _further(self) -> tuple[tuple[EvidenceEntry, ...], tuple[str, ...]]:
+    def _further(self, workers: Workers) -> tuple[tuple[EvidenceEntry, ...], tuple[str, ...]]:
         """Collect evidence about evidence. Nothing is judged by it; it belongs to the image."""
         repository = self._registries.repository(self._order.source.reference)
         finder = Finder(repository, self._store)
@@ -192,17 +193,15 @@ class _Run:
         notes: list[str] = []
         level = [e for e in self._image.entry.evidence if e.store == "referrer"]
         for _ in range(_NESTED_EVIDENCE):
-            found: list[Evidence] = []
-            for subject in dict.fromkeys(entry.manifest.digest for entry in level):
-                if subject not in known:
-                    known |= {subject}
-                    found.append(finder.about(subject))
-            for one in found:
-                notes += one.notes
-                for piece in one.pieces:
-                    for blob in piece.manifest.blobs:
-                        self._fetch(repository, blob)
-            level = [piece.entry for one in found for piece in one.pieces]
+            subjects = dict.fromkeys(entry.manifest.digest for entry in level)
+            unseen = [subject for subject in subjects if subject not in known]
+            known |= set(unseen)
+            found: list[Evidence] = workers.each(finder.about, unseen)
+            pieces = [piece for one in found for piece in one.pieces]
+            blobs = {blob.digest: blob for piece in pieces for blob in piece.manifest.blobs}
+            workers.each(lambda blob: self._fetch(repository, blob), blobs.values())
+            notes += [note for one in found for note in one.notes]
+            level = [piece.entry for piece in pieces]
             entries += level
         return tuple(entries), tuple(notes)
 

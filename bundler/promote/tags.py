@@ -52,6 +52,8 @@ class TagStep:
     tag: str
     doing: Doing
     why: str
+    before: Digest | None = None
+    """What it pointed to when that was decided: it is written only if it still does."""
 
     @property
     def writes(self) -> bool:
@@ -156,7 +158,9 @@ def _step(
     if current is None:
         return TagStep(tag=tag, doing="set", why="not there before")
     if tag in movable:
-        return TagStep(tag=tag, doing="move", why=f"from {current.short}, as --move says")
+        return TagStep(
+            tag=tag, doing="move", why=f"from {current.short}, as --move says", before=current
+        )
     if wish.line is None or version is None:
         raise VersionTakenError(
             "a tag that never moves is taken by another image",
@@ -176,7 +180,7 @@ def _step(
         )
     if theirs > version:
         return TagStep(tag=tag, doing="left", why=f"points to {theirs}")
-    return TagStep(tag=tag, doing="move", why=f"from {theirs}")
+    return TagStep(tag=tag, doing="move", why=f"from {theirs}", before=current)
 
 
 def in_line(line: tuple[int, ...], tags: Iterable[str]) -> dict[str, semver.Version]:

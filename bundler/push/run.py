@@ -129,7 +129,7 @@ class Session:
                     expected=str(image.plan.current or "no such tag"),
                     found=str(current),
                 )
-            image.publisher.put_tag(image.whole.top, name.tag)
+            image.publisher.put_tag(image.whole.top, name.tag, before=image.plan.current)
         return {"current": self._current(name), "read_back": found}
 
     def check(self, name: Reference, stream: BinaryIO) -> JsonObject:

@@ -7,7 +7,7 @@ bytes; blobs pass through the content store's own check.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from loader.digest import Digest
@@ -21,6 +21,8 @@ class Document:
 
     descriptor: Descriptor
     raw: bytes
+    version: str = field(default="", compare=False)
+    """What the registry calls it, for a write that must find it as it was (a strong ETag)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

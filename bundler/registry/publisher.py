@@ -211,23 +211,43 @@ class Publisher:
         for subject, group in by_subject(missing.attachments):
             self._list_by_tag(subject, group)
 
-    def put_tag(self, document: Document, tag: str) -> None:
+    def put_tag(self, document: Document, tag: str, *, before: Digest | None) -> None:
         """Point a tag to a manifest that is there, and look that it does.
 
+        It is read once more just before: what somebody else has set meanwhile is not replaced.
+        What somebody sets in between is safe where the registry compares, and with others lost.
+
+        Args:
+            document: the manifest.
+            tag: which.
+            before: what the tag pointed to when it was decided that it may move; None for nothing.
+
         Raises:
-            RemoteIncompleteError: it points elsewhere afterwards.
+            RemoteIncompleteError: it points elsewhere, before or afterwards.
             RemoteError: the registry.
         """
-        self._writer.put_manifest(document.raw, document.descriptor, tag=tag)
+        wanted = document.descriptor.digest
         there = self._reader.tagged(tag)
-        if there is None or there.descriptor.digest != document.descriptor.digest:
-            raise RemoteIncompleteError(
-                "a tag points elsewhere than it was set to",
-                where=f"{self._reader.name}:{tag}",
-                expected=str(document.descriptor.digest),
-                found="nothing" if there is None else str(there.descriptor.digest),
-                hint="does somebody else write this tag at the same time?",
-            )
+        current = None if there is None else there.descriptor.digest
+        if current not in {wanted, before}:
+            raise self._moved(tag, expected=before, found=current)
+        if current != wanted:
+            self._writer.put_tag(document.raw, document.descriptor, tag, before=there)
+            there = self._reader.tagged(tag)
+            found = None if there is None else there.descriptor.digest
+            if found != wanted:
+                raise self._moved(tag, expected=wanted, found=found)
+
+    def _moved(
+        self, tag: str, *, expected: Digest | None, found: Digest | None
+    ) -> RemoteIncompleteError:
+        return RemoteIncompleteError(
+            "somebody else has set the tag meanwhile",
+            where=f"{self._reader.name}:{tag}",
+            expected="no such tag" if expected is None else str(expected),
+            found="nothing" if found is None else str(found),
+            hint="does somebody else write this tag at the same time? Run it again",
+        )
 
     def _push_blob(self, blob: Descriptor) -> None:
         source = self._mounts.found.get(blob.digest)
@@ -241,19 +261,35 @@ class Publisher:
         self._writer.put_manifest(document.raw, document.descriptor)
         if not one.tag:
             return
-        there = self._reader.tagged(one.tag)
-        if there is not None:
-            theirs = signatures_in(there, where=f"{self._reader.name}:{one.tag}")
-            ours = frozenset(signatures_of(one.manifest))
-            if ours <= theirs:
+        for _ in range(_MERGE_TRIES):
+            there = self._reader.tagged(one.tag)
+            both = self._with_theirs(one, there)
+            if both is None or self._writer.put_tag(
+                both.raw, both.descriptor, one.tag, before=there
+            ):
                 return
-            if not theirs <= ours:
-                config, document = united(there, one)
-                described = Descriptor.make(OCI_CONFIG, config)
-                self._writer.push_blob(
-                    described, lambda offset: iter((config[offset:],)), advance=lambda _: None
-                )
-        self._writer.put_manifest(document.raw, document.descriptor, tag=one.tag)
+        raise RemoteIncompleteError(
+            "a tag of cosign's changes each time before it is written",
+            where=f"{self._reader.name}:{one.tag}",
+            hint="does somebody else sign the image at the same time?",
+        )
+
+    def _with_theirs(self, one: Attachment, there: Document | None) -> Document | None:
+        """Return what the tag must show to show both; None where it does."""
+        if there is None:
+            return one.document
+        theirs = signatures_in(there, where=f"{self._reader.name}:{one.tag}")
+        ours = frozenset(signatures_of(one.manifest))
+        if ours <= theirs:
+            return None
+        if theirs <= ours:
+            return one.document
+        config, document = united(there, one)
+        described = Descriptor.make(OCI_CONFIG, config)
+        self._writer.push_blob(
+            described, lambda offset: iter((config[offset:],)), advance=lambda _: None
+        )
+        return document
 
     def _list_by_tag(self, subject: Digest, group: Iterable[Attachment]) -> None:
         """Write the referrers tag, if there is no referrers API. Others may write it too."""
@@ -262,11 +298,10 @@ class Publisher:
         wanted = tuple(group)
         for _ in range(_MERGE_TRIES):
             self._by_tag(subject)  # nothing that is no list is merged with
-            document = self._reader.tagged(tag_of(subject))
-            if document is not None and self._repairs and not _is_list(document, subject):
-                document = None
-            whole = merged(document, wanted)
-            self._writer.put_manifest(whole.raw, whole.descriptor, tag=tag_of(subject))
+            there = self._reader.tagged(tag_of(subject))
+            foreign = there is not None and self._repairs and not _is_list(there, subject)
+            whole = merged(None if foreign else there, wanted)
+            self._writer.put_tag(whole.raw, whole.descriptor, tag_of(subject), before=there)
             if {one.document.descriptor.digest for one in wanted} <= set(self._by_tag(subject)):
                 return
         raise RemoteIncompleteError(

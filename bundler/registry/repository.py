@@ -41,6 +41,8 @@ _MANIFESTS: Final = INDEX_MEDIA_TYPES | MANIFEST_MEDIA_TYPES
 _ACCEPT: Final = ", ".join(sorted(_MANIFESTS))
 _UNTYPED: Final = frozenset({"", "application/json", "text/plain", "application/octet-stream"})
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/(?:[0-9]{1,19}|\*)", re.ASCII)
+_STRONG: Final = re.compile(r'"[\x21\x23-\x7e]{1,200}"', re.ASCII)
+"""An entity tag that two contents never share (RFC 9110 §8.8.3); a weak one begins with `W/`."""
 _PARTIAL, _RANGE, _NOT_IMPLEMENTED = 206, 416, 501
 _ODD: Final = range(300, 500)
 
@@ -287,8 +289,11 @@ def _document(raw: bytes, answer: Answer, *, expected: Digest | None) -> Documen
         raise RemoteProtocolError(
             "not a manifest, as far as can be told", where=place, found=str(e)
         ) from e
+    version = answer.headers.get("ETag", "")
     return Document(
-        descriptor=Descriptor(media_type=media_type, digest=digest, size=len(raw)), raw=raw
+        descriptor=Descriptor(media_type=media_type, digest=digest, size=len(raw)),
+        raw=raw,
+        version=version if _STRONG.fullmatch(version) else "",
     )
 
 

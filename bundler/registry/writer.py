@@ -19,6 +19,7 @@ from bundler.errors import (
     RemoteProtocolError,
     RemoteTruncatedError,
 )
+from bundler.registry.client import Document
 from bundler.registry.door import NOT_FOUND, OK, Door
 from bundler.registry.http import Answer, Body, place_of, resolved
 from bundler.registry.retry import Retry
@@ -28,6 +29,9 @@ from loader.limits import KIB
 from loader.model.descriptor import Descriptor
 
 _CREATED, _ACCEPTED, _NO_CONTENT = 201, 202, 204
+_CHANGED: Final = 412
+_NO_CONDITIONS: Final = frozenset({400, 501})
+"""What a registry may say that knows no conditions; asked without one, it says what it means."""
 _RECEIVED: Final = re.compile(r"(?:bytes=)?0-([0-9]{1,19})", re.ASCII)
 _RESUME_SIZE_MIN: Final = 64 * KIB
 """What a registry must have of a blob, for going on there to be worth a question."""
@@ -125,7 +129,7 @@ class RegistryWriter:
                 return
 
     def put_manifest(self, raw: bytes, descriptor: Descriptor, *, tag: str = "") -> None:
-        """Put a manifest or index under its digest, or under a tag.
+        """Put a manifest or index under its digest, or under a tag, whatever that points to.
 
         Raises:
             RemoteDigestError: the registry states another digest for these bytes.
@@ -140,6 +144,44 @@ class RegistryWriter:
                 _expect_digest(answer, descriptor.digest, url)
 
         self._retry.run(attempt)
+
+    def put_tag(
+        self, raw: bytes, descriptor: Descriptor, tag: str, *, before: Document | None
+    ) -> bool:
+        """Put a manifest under a tag, unless the tag has changed since; tell whether that was so.
+
+        The registry is told what the tag must still be (RFC 9110 §13.1). The distribution API does
+        not ask registries to look, and most do not: then whatever is there is replaced.
+
+        Args:
+            raw: the manifest.
+            descriptor: what it is.
+            tag: where.
+            before: what the tag was when this was decided; None for no such tag.
+
+        Raises:
+            RemoteDigestError: the registry states another digest for these bytes.
+            RemoteError: the registry.
+        """
+        if before is None:
+            condition = {"If-None-Match": "*"}
+        else:
+            condition = {"If-Match": before.version} if before.version else {}
+        url = f"{self._door.base}/manifests/{tag}"
+        headers = {"Content-Type": descriptor.media_type}
+
+        def attempt() -> bool:
+            with self._door.send("PUT", url, {**headers, **condition}, Body.of(raw)) as answer:
+                if condition and answer.status == _CHANGED:
+                    return False
+                if not (condition and answer.status in _NO_CONDITIONS):
+                    self._door.expect(answer, _CREATED, OK, _ACCEPTED)
+                    _expect_digest(answer, descriptor.digest, url)
+                    return True
+            condition.clear()
+            return attempt()
+
+        return self._retry.run(attempt)
 
     def remove_tag(self, tag: str) -> None:
         """Take a tag away; what it pointed to stays. A tag that is not there is none to take.

@@ -151,6 +151,74 @@ def test_a_tag_between_plan_and_end_is_not_taken_from_its_owner(
     assert release.image.digest not in release_tags(store).values()
 
 
+def test_a_moving_tag_that_is_set_while_others_are_written_stays(
+    release: Release, destination: FakeRegistry
+) -> None:
+    """Each tag is read once more just before it is written."""
+    store = destination.store("rel/app")
+    theirs: list[str] = []
+
+    def somebody_else() -> None:
+        theirs.append(hello_image(store, tag="1").digest)
+
+    destination.faults.append(
+        Fault(pattern=r"/manifests/1\.2\.3$", method="PUT", after=somebody_else)
+    )
+    with pytest.raises(RemoteIncompleteError, match="somebody else has set the tag"):
+        release.promote(destination)
+    tags = release_tags(store)
+    assert tags["1.2.3"] == tags["1.2"] == release.image.digest
+    assert tags["1"] == theirs[0]
+    assert "latest" not in tags
+
+
+@pytest.mark.parametrize("tag", ["1.2.3", "latest"])
+def test_a_registry_that_compares_loses_no_tag_that_is_set_in_the_last_moment(
+    release: Release, tag: str
+) -> None:
+    with FakeRegistry(features=Features(conditions=True)) as registry:
+        store = registry.store("rel/app")
+        hello_image(store, version="1.0.0", tag="1.0.0")
+        hello_image(store, version="1.0.0", tag="latest")
+        theirs: list[str] = []
+
+        def somebody_else() -> None:
+            theirs.append(hello_image(store, text="theirs\n", tag=tag).digest)
+
+        registry.faults.append(
+            Fault(pattern=f"/manifests/{tag}$", method="PUT", before=somebody_else)
+        )
+        with pytest.raises(RemoteIncompleteError, match="somebody else has set the tag"):
+            release.promote(registry)
+        assert store.tags[tag] == theirs[0]
+
+
+@pytest.mark.parametrize("what", ["signature tag", "referrers tag"])
+def test_a_list_of_evidence_that_somebody_writes_in_the_last_moment_keeps_both(
+    release: Release, what: str
+) -> None:
+    with FakeRegistry(features=Features(referrers=False, conditions=True)) as registry:
+        store = registry.store("rel/app")
+        release.promote(registry, "--tags", "before")
+        there = Image(store=store, descriptor=release.image.descriptor)
+        signed = release.world.sign_image_legacy(there.digest, release.signer, log="v1")
+        tag = there.digest.replace(":", "-") + (".sig" if what == "signature tag" else "")
+        del store.tags[tag]
+
+        def somebody_else() -> None:
+            if what == "signature tag":
+                attach.attach_tag(there, [signed.layer()])
+            else:
+                attach.attach_bundle(there, b"{}", fallback="bare")
+
+        registry.faults.append(
+            Fault(pattern=f"/manifests/{tag}$", method="PUT", before=somebody_else)
+        )
+        release.promote(registry, "--tags", "after")
+        document = store.json(store.tags[tag])
+    assert len(document["layers" if what == "signature tag" else "manifests"]) == 2
+
+
 def test_nothing_is_written_when_the_source_is_refused(
     release: Release, destination: FakeRegistry
 ) -> None:

@@ -33,6 +33,8 @@ class Features:
     tags_page: int | None = None
     check_references: bool = True
     """Refuse a manifest whose blobs are not there."""
+    conditions: bool = False
+    """Compare a tag with ``If-Match`` and ``If-None-Match`` before it is written."""
 
 
 class Distribution:
@@ -140,6 +142,8 @@ class Distribution:
         headers = {"Content-Type": media_type}
         if self.features.digest_header:
             headers["Docker-Content-Digest"] = digest
+        if self.features.conditions:
+            headers["ETag"] = f'"{digest}"'
         if self.features.ranges:
             headers["Accept-Ranges"] = "bytes"
         start, stop, status = 0, size, 200
@@ -179,6 +183,8 @@ class Distribution:
             missing = _references(document) - set(store.blobs)
             if missing:
                 return Response.error(400, "MANIFEST_BLOB_UNKNOWN", ", ".join(sorted(missing)))
+        if self.features.conditions and not _holds(request, store.tags.get(reference)):
+            return Response.error(412, "UNKNOWN", "the tag is not what it was")
         store.blobs[digest] = request.body
         store.manifests[digest] = media_type
         if not reference.startswith("sha256:"):
@@ -254,6 +260,14 @@ def _created(name: str, digest: str) -> Response:
     response = Response.of(201, location=f"/v2/{name}/blobs/{digest}")
     response.headers["Docker-Content-Digest"] = digest
     return response
+
+
+def _holds(request: Request, current: str | None) -> bool:
+    """RFC 9110 §13.1, for one tag."""
+    wanted = request.headers.get("if-match")
+    if wanted is not None and wanted != f'"{current}"':
+        return False
+    return request.headers.get("if-none-match") != "*" or current is None
 
 
 def _references(document: dict[str, Any]) -> set[str]:
