@@ -124,9 +124,8 @@ class _Run:
         beside = unjudged(self._image.entry, graph, source)
         whole = publication(graph, self._store, further=further, beside=beside.manifests)
         there = self._destination(whole, workers)
-        asked = workers.pool.submit(self._tags, there)
+        steps = self._tags(there)
         missing = there.publisher.missing(whole)
-        steps = asked.result()  # a tag that is taken ends it here, before anything is written
         promoted = Promoted(
             order=order,
             judgement=judgement,

@@ -1,10 +1,10 @@
-"""The calls that `airlock-push` knows: each looks, or writes and reads back, and answers in JSON.
+"""What `airlock-push` does with each question: look, or write and read back.
 
-    named NAME          what the tag points to
-    look NAME           ... and what of the image that comes on standard input is not there
-    push NAME           write what is missing, read everything back, set the tag
-    check NAME          read everything back; write nothing
-    point NAME DIGEST   set a tag to a manifest that is there; remove NAME: take a tag away
+    named    what the tag points to
+    look     ... and what of an image is not there
+    push     write what is missing, read everything back, set the tag
+    check    read everything back; write nothing
+    point    set a tag to a manifest that is there; remove: take a tag away
 
 Decides nothing about trust: what it is given was verified by who started it. The tag comes last,
 when everything was read back from the registry with its digest.
@@ -12,34 +12,32 @@ when everything was read back from the registry with its digest.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, Final
+from dataclasses import dataclass, field
+from typing import Final
 
-from bundler.errors import RemoteDigestError, RemoteIncompleteError
-from bundler.push.intake import Plan, take_in
+from bundler.errors import RemoteIncompleteError
+from bundler.push.intake import Question
 from bundler.push.settings import PushSettings
 from bundler.registry.credential_helper import HelperPrograms
 from bundler.registry.credentials import Credentials
 from bundler.registry.oras_client import RegistryClient
 from bundler.registry.publication import Publication, publication
-from bundler.registry.publisher import Mounts, Publisher, Workers
+from bundler.registry.publisher import Missing, Mounts, Publisher, Workers
 from bundler.registry.repository import RegistryRepository
 from bundler.registry.retry import patient
 from bundler.registry.streams import blob_reader
 from bundler.registry.writer import RegistryWriter
 from bundler.store import ContentStore
 from loader.digest import Digest
-from loader.errors import OciError
+from loader.errors import FormatError, OciError
 from loader.graph import read_graph
-from loader.model.descriptor import Descriptor
+from loader.model.bundle import ImageEntry
 from loader.model.reference import Reference
-from loader.model.strictjson import JsonObject, JsonValue
+from loader.model.strictjson import JsonObject
 
 JOBS: Final = 4
 
@@ -51,19 +49,29 @@ class _Silent:
         """Do nothing."""
 
 
+@dataclass(slots=True, kw_only=True)
+class Memory:
+    """What is known from earlier questions; a session that failed does not take it along."""
+
+    read_back: Mounts = field(default_factory=Mounts)
+    """Blobs that were read to their last byte, each with the repository it was read from."""
+    looked: tuple[Reference, Digest, Missing] | None = None
+    """What the last look found, for the push that follows it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One run of the program: the registry, and where blobs wait."""
+    """The registry, and threads: until something fails."""
 
     settings: PushSettings
     registries: RegistryClient
     workers: Workers
     cancelled: threading.Event
-    scratch: Path
+    memory: Memory
 
     @classmethod
     @contextmanager
-    def open(cls, settings: PushSettings, scratch: Path) -> Iterator[Session]:
+    def open(cls, settings: PushSettings, memory: Memory) -> Iterator[Session]:
         """Give a session until the end of the block."""
         cancelled = threading.Event()
         environment = settings.registry.environment
@@ -84,57 +92,70 @@ class Session:
                     registries=client,
                     workers=Workers(pool=pool, stop=stop),
                     cancelled=cancelled,
-                    scratch=scratch,
+                    memory=memory,
                 )
         finally:
             client.close()
 
-    # --- calls --------------------------------------------------------------------------------
+    def answer(self, asked: Question, store: ContentStore) -> JsonObject:
+        """Do what is asked, and say what came of it.
 
-    def named(self, name: Reference) -> JsonObject:
-        """Say what the tag points to now."""
-        return {"current": self._current(name, writes=False)}
+        Args:
+            asked: the question.
+            store: holds the documents and blobs that came with it.
 
-    def look(self, name: Reference, stream: BinaryIO) -> JsonObject:
-        """Say what the tag points to, and what is not there; write nothing."""
-        image = self._image(name, stream)
+        Raises:
+            RemoteError: the registry.
+            FormatError: what came is no image.
+        """
+        match asked.call:
+            case "named":
+                return {"current": self._current(asked.name, writes=False)}
+            case "remove":
+                self._repository(asked.name)[1].remove_tag(asked.name.tag)
+                return {"current": self._current(asked.name)}
+            case "point":
+                return self._point(asked.name, asked.digest)
+            case "look":
+                return self._look(asked.name, self._image(asked, store))
+            case "check":
+                return self._check(asked, self._image(asked, store))
+            case "push":
+                return self._push(asked, self._image(asked, store))
+
+    # --- questions ----------------------------------------------------------------------------
+
+    def _look(self, name: Reference, image: _Image) -> JsonObject:
         missing = image.publisher.missing(image.whole)
+        self.memory.looked = name, image.top, missing
         return {
             "current": self._current(name),
-            "top": str(image.whole.top.descriptor.digest),
+            "top": str(image.top),
             "missing": [str(blob.digest) for blob in missing.blobs],
             "whole": not missing,
         }
 
-    def push(self, name: Reference, stream: BinaryIO) -> JsonObject:
+    def _push(self, asked: Question, image: _Image) -> JsonObject:
         """Write what is missing, read everything back, then set the tag.
 
         Raises:
             RemoteIncompleteError: the tag is not what it was when the loader looked.
             RemoteError: the registry.
         """
-        image = self._image(name, stream)
-        missing = image.publisher.missing(image.whole)
+        name, looked = asked.name, self.memory.looked
+        self.memory.looked = None
+        if looked is not None and looked[:2] == (name, image.top):
+            missing = looked[2]  # what has come with this question is what was missing then
+        else:
+            missing = image.publisher.missing(image.whole)
         image.publisher.push(missing)
-        found = self._read_back(image)
-        if name.tag:
-            current = self._current(name)
-            if current not in {
-                str(image.whole.top.descriptor.digest),
-                None if image.plan.current is None else str(image.plan.current),
-            }:
-                raise RemoteIncompleteError(
-                    "somebody else has set the tag meanwhile",
-                    where=str(name),
-                    expected=str(image.plan.current or "no such tag"),
-                    found=str(current),
-                )
-            image.publisher.put_tag(image.whole.top, name.tag, before=image.plan.current)
-        return {"current": self._current(name), "read_back": found}
+        answer = self._read_back(image)
+        if not name.tag:
+            return {**answer, "current": None}
+        image.publisher.put_tag(image.whole.top, name.tag, before=asked.current)
+        return {**answer, "current": str(image.top)}
 
-    def check(self, name: Reference, stream: BinaryIO) -> JsonObject:
-        """Read everything back; write nothing."""
-        image = self._image(name, stream, writes=False)
+    def _check(self, asked: Question, image: _Image) -> JsonObject:
         missing = image.publisher.missing(image.whole)
         if missing:
             absent = [
@@ -143,28 +164,24 @@ class Session:
                 *(one.document.descriptor.digest for one in missing.attachments),
             ]
             return {
-                "current": self._current(name, writes=False),
+                "current": self._current(asked.name, writes=False),
                 "read_back": [],
+                "asked": [],
                 "missing": [str(digest) for digest in absent],
             }
-        current = self._current(name, writes=False)
-        return {"current": current, "read_back": self._read_back(image)}
+        return {
+            "current": self._current(asked.name, writes=False),
+            **self._read_back(image, anew=asked.anew, looked=True),
+        }
 
-    def point(self, name: Reference, digest: Digest) -> JsonObject:
-        """Set a tag to a manifest that is there."""
+    def _point(self, name: Reference, digest: Digest | None) -> JsonObject:
         reader, writer = self._repository(name)
-        document = reader.document(digest)
+        document = None if digest is None else reader.document(digest)
         if document is None:
             raise RemoteIncompleteError(
                 "the registry does not have it any more", where=str(name), found=str(digest)
             )
         writer.put_manifest(document.raw, document.descriptor, tag=name.tag)
-        return {"current": self._current(name)}
-
-    def remove(self, name: Reference) -> JsonObject:
-        """Take a tag away."""
-        _, writer = self._repository(name)
-        writer.remove_tag(name.tag)
         return {"current": self._current(name)}
 
     # --- one image ----------------------------------------------------------------------------
@@ -180,21 +197,20 @@ class Session:
     ) -> tuple[RegistryRepository, RegistryWriter]:
         return self.registries.repository(name, writes=writes), self.registries.writer(name)
 
-    def _image(self, name: Reference, stream: BinaryIO, *, writes: bool = True) -> _Image:
-        store = ContentStore(self.scratch, cancelled=self.cancelled)
-        plan = take_in(stream, store)
-        graph = read_graph(plan.image, store)
+    def _image(self, asked: Question, store: ContentStore) -> _Image:
+        entry = _entry(asked)
+        graph = read_graph(entry, store)
         whole = publication(graph, store)
         if not whole.is_whole and len(graph.kept) > 1:
             raise OciError(
                 "several platforms without the index that lists them all",
-                where=str(plan.image.reference),
+                where=str(entry.reference),
                 hint="a registry takes an index only with all its platforms: choose one",
             )
-        reader, writer = self._repository(name, writes=writes)
+        reader, writer = self._repository(asked.name, writes=asked.call != "check")
         return _Image(
-            plan=plan,
             whole=whole,
+            repository=asked.name.repository,
             reader=reader,
             publisher=Publisher(
                 reader,
@@ -202,31 +218,50 @@ class Session:
                 read=blob_reader(reader, store),
                 workers=self.workers,
                 progress=_Silent(),
-                mounts=Mounts(found=dict(plan.mounts)),
+                mounts=self.memory.read_back,
                 repair_referrers_tag=self.settings.repair_referrers_tag,
             ),
         )
 
-    def _read_back(self, image: _Image) -> list[JsonValue]:
-        """Read all of an image from the registry, and return the digests of what came.
+    def _read_back(self, image: _Image, *, anew: bool = False, looked: bool = False) -> JsonObject:
+        """Read all of an image from the registry, and say what came, and what was asked only.
+
+        A blob that was read back for another image of this run is there with its size: no registry
+        holds two contents under one digest.
 
         Raises:
             RemoteIncompleteError: something does not show, asked several times.
             RemoteDigestError: something else came.
         """
-        self._await(image)
-        # What was read back for another image of this run is there with its size: that was asked.
-        known = image.plan.mounts
+        if not looked:
+            self._await(image)
+        # Documents were read to see that they are there, and whoever reads one compares its digest;
+        # but for those that were seen under a tag.
+        self.workers.each(
+            lambda one: self._expect_document(image.reader, one.document.descriptor.digest),
+            [one for one in image.whole.attachments if one.tag],
+        )
+        documents = [
+            *(document.descriptor.digest for document in image.whole.manifests),
+            *(one.document.descriptor.digest for one in image.whole.attachments),
+        ]
+        known = {} if anew else self.memory.read_back.found
         blobs = [blob for blob in image.whole.blobs if blob.digest not in known]
+        asked = [str(blob.digest) for blob in image.whole.blobs if blob.digest in known]
         self.workers.each(image.publisher.read_back, blobs)
-        found = [
-            self._document_digest(image.reader, one.descriptor) for one in image.whole.manifests
-        ]
-        found += [
-            self._document_digest(image.reader, one.document.descriptor)
-            for one in image.whole.attachments
-        ]
-        return [*(str(blob.digest) for blob in blobs), *found]
+        for blob in blobs:
+            self.memory.read_back.found.setdefault(blob.digest, image.repository)
+        return {
+            "read_back": [*(str(blob.digest) for blob in blobs), *map(str, documents)],
+            "asked": [*asked],
+        }
+
+    @staticmethod
+    def _expect_document(reader: RegistryRepository, digest: Digest) -> None:
+        if reader.document(digest) is None:
+            raise RemoteIncompleteError(
+                "the registry lost a manifest", where=reader.name, found=str(digest)
+            )
 
     def _await(self, image: _Image) -> None:
         timing = self.settings.registry.timing
@@ -244,24 +279,23 @@ class Session:
                 f" {len(missing.attachments)} pieces of evidence missing",
             )
 
-    @staticmethod
-    def _document_digest(reader: RegistryRepository, described: Descriptor) -> str:
-        document = reader.document(described.digest)
-        if document is None:
-            raise RemoteIncompleteError(
-                "the registry lost a manifest", where=reader.name, found=str(described.digest)
-            )
-        digest = f"sha256:{hashlib.sha256(document.raw).hexdigest()}"
-        if digest != str(described.digest):
-            raise RemoteDigestError("another manifest", where=reader.name, found=digest)
-        return digest
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Image:
     """An image on its way."""
 
-    plan: Plan
     whole: Publication
+    repository: str
     reader: RegistryRepository
     publisher: Publisher
+
+    @property
+    def top(self) -> Digest:
+        """What its tag points to."""
+        return self.whole.top.descriptor.digest
+
+
+def _entry(asked: Question) -> ImageEntry:
+    if asked.image is None:
+        raise FormatError("a question about no image", where=asked.call)
+    return asked.image

@@ -43,6 +43,8 @@ class Call:
     """Bytes of output that are kept; a client that says more is not understood."""
     seconds: int = 120
     """How long it may take: without a stream from its start, with one from the stream's end."""
+    stays: bool = False
+    """Whether it answers while it reads, until its input ends (`conversation.Conversation`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +60,6 @@ class Client:
     calls: Mapping[str, Call]
     scratch: Path | None = None
     """Where a client that keeps streams in TMPDIR gets a folder; it goes with the launcher."""
-    names_below: str = ""
-    """The only `REGISTRY/[PREFIX/]` that names may be below; empty where any name may be said."""
 
     def command(self, call: str, operands: tuple[str, ...]) -> tuple[str, ...]:
         """Return the command line of a call.
@@ -82,26 +82,9 @@ class Client:
                     if not waiting:
                         raise InternalError("too few operands", where=f"{self.name} {call}")
                     arguments.append(_operand(part, waiting.pop(0), where=call))
-        names = [
-            argument
-            for part, argument in zip(self.calls[call].arguments, arguments, strict=False)
-            if part is Operand.NAME
-        ]
-        if not all(_is_below(name, self.names_below) for name in names):
-            raise InternalError(
-                "a name outside of the target that was opened",
-                where=f"{self.name} {call}",
-                expected=f"below {self.names_below}",
-                found=shown(" ".join(names)),
-            )
         if waiting:
             raise InternalError("too many operands", where=f"{self.name} {call}")
         return (str(self.path), *self.prefix, *arguments)
-
-
-def _is_below(name: str, place: str) -> bool:
-    parsed = Reference.parse(name)
-    return f"{parsed.registry}/{parsed.repository}".startswith(place)
 
 
 def _operand(kind: Operand, text: str, *, where: str) -> str:

@@ -36,6 +36,7 @@ STDERR_SIZE_MAX: Final = 64 * KIB
 """Bytes of a client's complaint that are kept: the last ones, where the reason stands."""
 TERMINAL_SIGNALS: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 FIFO_NAME: Final = "stdin"
+ANSWERS_NAME: Final = "stdout"
 ABORT: Final = b"abort"
 SENT: Final = b"sent"
 SYNC: Final = b"sync"
@@ -136,21 +137,41 @@ def _answer(client: Client, *, requests: int, answers: int, folder: Path) -> Non
     except AirlockError as e:
         _say(answers, {"problem": str(e)}, b"", b"")
         return
-    stdin: int | None = None
-    if call.stdin:
-        fifo = folder / FIFO_NAME
-        os.mkfifo(fifo, 0o600)
-        stdin = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        write_frame(answers, LISTENING)
-        # The writer opens before the client starts, or the client would read an end that is none.
-        go = read_frame(requests, size_max=REQUEST_SIZE_MAX)
-        fifo.unlink()
-        if go != WRITING:
-            os.close(stdin)
-            _say(answers, {"problem": "the stream was given up"}, b"", b"")
-            return
-        os.set_blocking(stdin, True)
-    _run(client, command, call, stdin=stdin, requests=requests, answers=answers)
+    if not (call.stdin or call.stays):
+        _run(client, command, call, stdin=None, stdout=None, requests=requests, answers=answers)
+        return
+    stdin, stdout = _pipes(call, requests=requests, answers=answers, folder=folder)
+    if stdin is None:
+        _say(answers, {"problem": "the stream was given up"}, b"", b"")
+    else:
+        _run(client, command, call, stdin=stdin, stdout=stdout, requests=requests, answers=answers)
+
+
+def _pipes(
+    call: Call, *, requests: int, answers: int, folder: Path
+) -> tuple[int | None, int | None]:
+    """Return the client's ends of the loader's pipes, the second for one that stays; or None."""
+    fifo, replies = folder / FIFO_NAME, folder / ANSWERS_NAME
+    os.mkfifo(fifo, 0o600)
+    stdin = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if call.stays:
+        os.mkfifo(replies, 0o600)
+    write_frame(answers, LISTENING)
+    # The writer opens before the client starts, or the client would read an end that is none.
+    go = read_frame(requests, size_max=REQUEST_SIZE_MAX)
+    stdout: int | None = None
+    if call.stays:
+        with contextlib.suppress(OSError):  # nobody is there to hear
+            stdout = os.open(replies, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        replies.unlink()
+    fifo.unlink()
+    if go == WRITING and (stdout is not None or not call.stays):
+        for end in filter(None, (stdin, stdout)):
+            os.set_blocking(end, True)
+        return stdin, stdout
+    for end in filter(None, (stdin, stdout)):
+        os.close(end)
+    return None, None
 
 
 def _run(
@@ -159,6 +180,7 @@ def _run(
     call: Call,
     *,
     stdin: int | None,
+    stdout: int | None,
     requests: int,
     answers: int,
 ) -> None:
@@ -166,7 +188,7 @@ def _run(
         process = subprocess.Popen(  # noqa: S603 - a fixed table of arguments, no shell
             command,
             stdin=subprocess.DEVNULL if stdin is None else stdin,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if stdout is None else stdout,
             stderr=subprocess.PIPE,
             env=dict(client.environment),
             cwd="/",
@@ -177,8 +199,9 @@ def _run(
         _say(answers, {"problem": f"the client cannot be started: {e.strerror}"}, b"", b"")
         return
     finally:
-        if stdin is not None:
-            os.close(stdin)
+        for end in (stdin, stdout):
+            if end is not None:
+                os.close(end)
     watch = _Watch(process, call)
     try:
         watch.until_end(requests)
@@ -189,9 +212,9 @@ def _run(
         {
             "status": process.returncode,
             "stopped": watch.stopped,
-            "overflowed": watch.stdout.overflowed,
+            "overflowed": watch.stdout is not None and watch.stdout.overflowed,
         },
-        bytes(watch.stdout.text),
+        b"" if watch.stdout is None else bytes(watch.stdout.text),
         bytes(watch.stderr.text),
     )
 
@@ -202,18 +225,22 @@ class _Watch:
     __slots__ = ("_call", "_deadline", "_open", "_poll", "_process", "stderr", "stdout", "stopped")
 
     def __init__(self, process: subprocess.Popen[bytes], call: Call) -> None:
-        if process.stdout is None or process.stderr is None:
+        if process.stderr is None:
             raise PipeClosedError
         self._process = process
         self._call = call
         self._poll = select.poll()
-        self.stdout = _Output(process.stdout.fileno(), call.stdout_size_max, bytearray())
+        self.stdout: _Output | None = None
+        """None where the loader hears the client's answers itself."""
+        if process.stdout is not None:
+            self.stdout = _Output(process.stdout.fileno(), call.stdout_size_max, bytearray())
         self.stderr = _Output(process.stderr.fileno(), STDERR_SIZE_MAX, bytearray())
-        self._open = {output.fd: output for output in (self.stdout, self.stderr)}
+        outputs = (self.stdout, self.stderr)
+        self._open = {output.fd: output for output in outputs if output is not None}
         for fd in self._open:
             os.set_blocking(fd, False)
             self._poll.register(fd, select.POLLIN)
-        self._deadline = None if call.stdin else time.monotonic() + call.seconds
+        self._deadline = None if call.stdin or call.stays else time.monotonic() + call.seconds
         self.stopped: str | None = None
 
     def until_end(self, requests: int) -> None:

@@ -69,7 +69,7 @@ class Completed:
 class Launcher:
     """A process forked for one client. Use it as a context manager; it ends with the block."""
 
-    __slots__ = ("_answers", "_client", "_folder", "_leftovers", "_pid", "_requests")
+    __slots__ = ("_answers", "_client", "_folder", "_leftovers", "_pid", "_requests", "_staying")
 
     stall_seconds: ClassVar[float] = STALL_SECONDS
 
@@ -89,6 +89,8 @@ class Launcher:
         self._answers = answers
         self._folder = folder
         self._leftovers = leftovers
+        self._staying = False
+        """Whether a client that stays runs: nothing else is heard until it ends."""
 
     @classmethod
     def start(cls, client: Client) -> Self:
@@ -182,10 +184,10 @@ class Launcher:
             RuntimeAbsentError: the client cannot be started.
             RuntimeLoadError: it took too long, stalled, or said too much; it is dead by then.
         """
-        if self._requests < 0:
-            raise RuntimeLoadError("the launcher ended before", where=f"{self._client.name} {call}")
+        self._expect_open(call)
         with contextlib.ExitStack() as stack:
             try:
+                self._expect_alone(call)
                 request: JsonObject = {"call": call, "operands": [*operands]}
                 write_frame(self._requests, rfc8785.dumps(request))
                 took_all = stdin is None or self._feed(stdin, call, stack)
@@ -203,6 +205,16 @@ class Launcher:
         self, chunks: Iterable[bytes | memoryview], call: str, stack: contextlib.ExitStack
     ) -> bool:
         """Stream into the client; tell whether it took all. The FIFO closes with the stack."""
+        fifo = self._listening(call)
+        stack.callback(os.close, fifo)
+        write_frame(self._requests, launched.WRITING)
+        took_all = self.write(fifo, chunks, call)
+        stack.close()
+        write_frame(self._requests, launched.SENT)
+        return took_all
+
+    def _listening(self, call: str) -> int:
+        """Return the FIFO that will be the client's standard input."""
         deadline = time.monotonic() + ANSWER_MARGIN_SECONDS
         listening = read_frame(self._answers, size_max=_HEAD_SIZE_MAX, deadline=deadline)
         if listening != launched.LISTENING:
@@ -212,17 +224,81 @@ class Launcher:
             )
         path = self._folder / launched.FIFO_NAME
         fifo = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        stack.callback(os.close, fifo)
         with contextlib.suppress(OSError):
             # Beyond an unprivileged user's share it stays as it was, and is only slower.
             fcntl.fcntl(fifo, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-        write_frame(self._requests, launched.WRITING)
-        took_all = self._write(fifo, chunks, call)
-        stack.close()
-        write_frame(self._requests, launched.SENT)
-        return took_all
+        return fifo
 
-    def _write(self, fifo: int, chunks: Iterable[bytes | memoryview], call: str) -> bool:
+    # --- a client that stays (`conversation`) -------------------------------------------------
+
+    def begin(self, call: str) -> tuple[int, int]:
+        """Start a client that stays, and return the ends of its two pipes: to ask, and to hear.
+
+        It runs until `finish` or `abandon`, or until something else is to be run.
+
+        Raises:
+            RuntimeAbsentError: the client cannot be started.
+            RuntimeLoadError: the launcher is gone.
+        """
+        self._expect_open(call)
+        with contextlib.ExitStack() as stack:
+            try:
+                self._expect_alone(call)
+                self._staying = True
+                request: JsonObject = {"call": call, "operands": []}
+                write_frame(self._requests, rfc8785.dumps(request))
+                questions = self._listening(call)
+                stack.callback(os.close, questions)
+                path = self._folder / launched.ANSWERS_NAME
+                answers = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                stack.callback(os.close, answers)
+                write_frame(self._requests, launched.WRITING)
+            except PipeClosedError as e:
+                self._lost(call, "the launcher ended", e)
+            except PipeStalledError as e:
+                self._lost(call, "the launcher does not answer", e)
+            except BaseException:
+                self._resync(call)
+                raise
+            stack.pop_all()
+        return questions, answers
+
+    def finish(self, call: str) -> Completed:
+        """Return what came of a client that stayed, behind the end of its input; as `run`."""
+        self._expect_open(call)
+        try:
+            write_frame(self._requests, launched.SENT)
+            done = self._completed(call, took_all=True)
+            self._staying = False
+        except PipeClosedError as e:
+            self._lost(call, "the launcher ended", e)
+        except PipeStalledError as e:
+            self._lost(call, "the launcher does not answer", e)
+        except BaseException:
+            self._resync(call)
+            raise
+        return done
+
+    def abandon(self, call: str) -> None:
+        """End a client that stays, wherever it is. It is dead before its input closes."""
+        if self._requests >= 0 and self._staying:
+            self._resync(call)
+
+    def _expect_open(self, call: str) -> None:
+        if self._requests < 0:
+            raise RuntimeLoadError("the launcher ended before", where=f"{self._client.name} {call}")
+
+    def _expect_alone(self, call: str) -> None:
+        """End a client that stays and that nobody ended: an interrupt may have come just then."""
+        if self._staying:
+            self._resync(call)
+
+    def write(self, fifo: int, chunks: Iterable[bytes | memoryview], call: str) -> bool:
+        """Write chunks into a client; tell whether it took all.
+
+        Raises:
+            RuntimeLoadError: it took nothing for `stall_seconds`.
+        """
         for chunk in chunks:
             try:
                 write_within(fifo, chunk, seconds=self.stall_seconds)
@@ -248,6 +324,7 @@ class Launcher:
             write_frame(self._requests, launched.ABORT)
             write_frame(self._requests, launched.SYNC + number)
             skip_past(self._answers, number, deadline=deadline)
+            self._staying = False
         except PipeClosedError as e:
             self._lost(call, "the launcher ended", e)
         except PipeStalledError as e:

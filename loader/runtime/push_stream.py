@@ -1,8 +1,8 @@
-"""What `airlock-push` gets on its standard input: a plan, documents, blobs (`bundler.push.intake`).
+"""What `airlock-push` gets on its standard input: questions, documents, blobs.
 
-Made from verified values and staged blobs alone, and hashed once more on the way out of quarantine.
-Layers are compared with the config's diff_ids, also those that the registry has already: it unpacks
-nothing, so nobody else would.
+`bundler.push.intake` reads them. Made from verified values and staged blobs alone, and hashed once
+more on the way out of quarantine. Layers are compared with the config's diff_ids, also those that
+the registry has already: it unpacks nothing, so nobody else would.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from loader.runtime.blobs import diff_ids, read_blob, read_layer, unique
 
 if TYPE_CHECKING:
     from loader.digest import Digest
+    from loader.model.reference import Reference
     from loader.model.strictjson import JsonObject, JsonValue
     from loader.runtime.base import Expected, StagedBlobs
 
-SCHEMA = 1
+PROTOCOL = 2
+"""Which questions there are, and how they are written; `airlock-push version` says its own."""
 _LENGTH_SIZE = 4
 
 
@@ -109,29 +111,46 @@ def _evidence(
             yield item.manifest, manifest
 
 
-def looked_for(parcel: Parcel) -> Iterator[bytes]:
-    """Yield the stream of a look or a check: the plan and the documents, no blobs."""
-    yield from _opening(parcel, mounts={}, current=None)
+def question(call: str, name: Reference | str, *, digest: str | None = None) -> Iterator[bytes]:
+    """Yield a question that is about a tag alone."""
+    asked: dict[str, JsonValue] = {"call": call, "name": str(name)}
+    if digest is not None:
+        asked["digest"] = digest
+    yield _frame(asked)
+
+
+def looked_for(
+    call: str, name: Reference, parcel: Parcel, *, anew: bool = False
+) -> Iterator[bytes]:
+    """Yield a look or a check: the image and its documents, no blobs.
+
+    Args:
+        call: which of the two.
+        name: where in the registry.
+        parcel: the image.
+        anew: for a check, whether also that is read which was read before for another image.
+    """
+    yield from _opening({"call": call, "name": str(name), "anew": anew}, parcel)
     yield _frame({"end": True})
 
 
 def pushed(
+    name: Reference,
     parcel: Parcel,
     image: Expected,
     blobs: StagedBlobs,
     *,
     missing: Collection[str],
-    mounts: Mapping[str, str],
     current: str | None,
     checked: set[tuple[Digest, Digest]],
 ) -> Iterator[bytes]:
-    """Yield the stream of a push: the plan, the documents, and the blobs that are missing.
+    """Yield a push: the image, its documents, and the blobs that are missing.
 
     Raises:
         DigestError: quarantine no longer holds what was verified.
         DiffIdError: a layer is not what its image's config says.
     """
-    yield from _opening(parcel, mounts=mounts, current=current)
+    yield from _opening({"call": "push", "name": str(name), "current": current}, parcel)
     done: set[Digest] = set(parcel.documents)
     for _, manifest in parcel.evidence:
         yield from _plain(manifest, blobs, missing, done)
@@ -160,16 +179,8 @@ def _plain(
             yield from _blob(blob, read_blob(blobs, blob))
 
 
-def _opening(parcel: Parcel, *, mounts: Mapping[str, str], current: str | None) -> Iterator[bytes]:
-    placed: dict[str, JsonValue] = dict(mounts)
-    yield _frame(
-        {
-            "schema": SCHEMA,
-            "image": parcel.entry.plain(),
-            "mounts": placed,
-            "current": current,
-        }
-    )
+def _opening(asked: JsonObject, parcel: Parcel) -> Iterator[bytes]:
+    yield _frame({**asked, "image": parcel.entry.plain()})
     for digest, raw in parcel.documents.items():
         yield _frame({"digest": str(digest), "size": len(raw)})
         yield raw

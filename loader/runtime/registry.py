@@ -12,16 +12,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from loader.errors import RuntimeAbsentError, RuntimeMismatchError
-from loader.limits import MIB
-from loader.runtime.asking import LOAD_SECONDS, Asker, put_back_unless_done
+from loader.errors import RuntimeMismatchError
+from loader.runtime.asking import Asker, put_back_unless_done
 from loader.runtime.base import Discarded, Receipt, Undo, expect_named, settle_name
-from loader.runtime.calls import Call, Client, Operand
+from loader.runtime.calls import Call, Client
 from loader.runtime.clients import check_client, clean_environment, find_client, temporary_folder
-from loader.runtime.push_stream import looked_for, parcel_of, pushed
+from loader.runtime.push_program import SERVE, PushProgram
+from loader.runtime.push_stream import looked_for, parcel_of, pushed, question
 
 if TYPE_CHECKING:
     from loader.digest import Digest
+    from loader.model.fields import Fields
     from loader.model.reference import Reference
     from loader.runtime.base import Expected, LoadRequest
     from loader.runtime.launcher import Launcher
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 NAME: Final = "registry"
 PROGRAM: Final = "airlock-push"
-_ANSWER_SIZE_MAX: Final = 4 * MIB
 _COUNT_MAX: Final = 100_000
 _SCRATCH: Final = "/var/tmp"  # noqa: S108 - for a private folder of our own
 _INHERITED: Final = (
@@ -41,33 +41,14 @@ _INHERITED: Final = (
 """What decides how registries are reached, as for every other client of them."""
 
 
-def _call(name: str, *operands: Operand, stdin: bool = False, seconds: int = 600) -> Call:
-    return Call(
-        arguments=(name, *operands),
-        stdin=stdin,
-        stdout_size_max=_ANSWER_SIZE_MAX,
-        seconds=seconds,
-    )
-
-
-_CALLS: Final = {
-    "version": _call("version", seconds=60),
-    "named": _call("named", Operand.NAME),
-    "look": _call("look", Operand.NAME, stdin=True),
-    "push": _call("push", Operand.NAME, stdin=True, seconds=LOAD_SECONDS),
-    "check": _call("check", Operand.NAME, stdin=True, seconds=LOAD_SECONDS),
-    "point": _call("point", Operand.NAME, Operand.DIGEST),
-    "remove": _call("remove", Operand.NAME),
-}
-
-
 def push_client(
     environment: Mapping[str, str], destination: Destination, *, client: Path | None = None
 ) -> Client:
     """Return `airlock-push`: the one beside this loader, else the system's.
 
-    It has the operator's logins to every registry. Whoever takes over a loader can have it write
-    below this destination, and nowhere else (T51).
+    It has the operator's logins to every registry. The destination is on its command line, which
+    was fixed before any bundle was opened: whoever takes over a loader can have it write below
+    there, and nowhere else (T51).
 
     Raises:
         RuntimeAbsentError: there is none.
@@ -85,22 +66,25 @@ def push_client(
         path=path,
         prefix=(),
         environment=clean_environment(environment, *_INHERITED),
-        calls=_CALLS,
+        calls={
+            "version": Call(arguments=("version",), seconds=60),
+            SERVE: Call(arguments=(SERVE, str(destination)), stays=True, seconds=60),
+        },
         scratch=temporary_folder(environment) or Path(_SCRATCH),
-        names_below=f"{destination}/",
     )
 
 
 class Registry:
     """One registry, and a prefix in it."""
 
-    __slots__ = ("_asker", "_checked_layers", "_destination", "_mounts")
+    __slots__ = ("_asker", "_checked_layers", "_destination", "_program", "_read_back")
 
     def __init__(self, launcher: Launcher, destination: Destination) -> None:
         self._asker = Asker(launcher)
+        self._program = PushProgram(launcher, self._asker)
         self._destination = destination
-        self._mounts: dict[str, str] = {}
-        """Where in the registry blobs are that were read back in this run."""
+        self._read_back: set[str] = set()
+        """Digests that were read back in this run: elsewhere they are asked with their size."""
         self._checked_layers: set[tuple[Digest, Digest]] = set()
         """Layers that were compared with a diff_id in this run."""
 
@@ -111,15 +95,12 @@ class Registry:
 
     def close(self) -> None:
         """Let go of the client."""
+        self._program.close()
         self._asker.close()
 
     def probe(self) -> str:
         """Return the client's version; the registry itself is asked after the verdict."""
-        completed = self._asker.run("version")
-        if completed.status != 0:
-            raise RuntimeAbsentError("airlock-push does not work here", found=completed.stderr)
-        with self._asker.understanding(self._asker.said(completed), call="version") as fields:
-            return f"airlock-push {fields.text('version')} to {self._destination}"
+        return f"airlock-push {self._program.version()} to {self._destination}"
 
     def load(self, image: Staged[LoadRequest]) -> Receipt:
         """Push what is missing, compare what was read back; see `Runtime.load`."""
@@ -135,17 +116,16 @@ class Registry:
         undo = Undo(names=names)
         with put_back_unless_done(lambda: self._put_back(undo), runtime=NAME):
             stream = pushed(
+                name,
                 parcel,
                 request,
                 request.blobs,
                 missing=missing,
-                mounts=self._known(parcel),
                 current=current,
                 checked=self._checked_layers,
             )
-            answer = self._asker.said(self._asker.run("push", str(name), stdin=stream))
-            read_back = self._agreed(answer, name, parcel, call="push")
-        self._mounts |= dict.fromkeys(map(str, parcel.wanted), name.repository)
+            with self._program.asked("push", stream, slow=True) as fields:
+                read_back = self._agreed(fields, name, parcel)
         return self._receipt(request, name, parcel, read_back, undo)
 
     def compare(self, image: Expected) -> tuple[tuple[str, str], ...]:
@@ -153,11 +133,8 @@ class Registry:
         name = self._destination.of(image.reference)
         parcel = parcel_of(image, None)
         if name.tag:
-            with self._asker.understanding(
-                self._asker.ask("named", str(name)), call="named"
-            ) as fields:
-                expect_named(fields.optional_text("current"), name=str(name), runtime=NAME)
-        return self._checked(name, parcel)
+            expect_named(self._current(name), name=str(name), runtime=NAME)
+        return self._checked(name, parcel, anew=True)
 
     def discard(self, items: Sequence[str], *, really: bool) -> tuple[Discarded, ...]:
         """Keep all: a registry collects by itself what no tag leads to. See `Runtime.discard`."""
@@ -172,8 +149,7 @@ class Registry:
     # --- asking -------------------------------------------------------------------------------
 
     def _look(self, name: Reference, parcel: Parcel) -> tuple[str | None, frozenset[str], bool]:
-        answer = self._asker.said(self._asker.run("look", str(name), stdin=looked_for(parcel)))
-        with self._asker.understanding(answer, call="look") as fields:
+        with self._program.asked("look", looked_for("look", name, parcel)) as fields:
             missing = fields.items("missing", count_max=_COUNT_MAX)
             return (
                 fields.optional_text("current"),
@@ -181,26 +157,30 @@ class Registry:
                 fields.value("whole") is True,
             )
 
-    def _known(self, parcel: Parcel) -> dict[str, str]:
-        wanted = {str(digest) for digest in parcel.wanted}
-        return {blob: at for blob, at in self._mounts.items() if blob in wanted}
+    def _current(self, name: Reference | str) -> str | None:
+        with self._program.asked("named", question("named", name)) as fields:
+            return fields.optional_text("current")
 
-    def _checked(self, name: Reference, parcel: Parcel) -> tuple[tuple[str, str], ...]:
-        answer = self._asker.said(self._asker.run("check", str(name), stdin=looked_for(parcel)))
-        return self._agreed(answer, name, parcel, call="check")
+    def _checked(
+        self, name: Reference, parcel: Parcel, *, anew: bool = False
+    ) -> tuple[tuple[str, str], ...]:
+        stream = looked_for("check", name, parcel, anew=anew)
+        with self._program.asked("check", stream, slow=True) as fields:
+            return self._agreed(fields, name, parcel, anew=anew)
 
     def _agreed(
-        self, answer: str, name: Reference, parcel: Parcel, *, call: str
+        self, fields: Fields, name: Reference, parcel: Parcel, *, anew: bool = False
     ) -> tuple[tuple[str, str], ...]:
         """Compare what was read back with what must be there.
 
         Raises:
             RuntimeMismatchError: something is not, or the tag points elsewhere.
         """
-        with self._asker.understanding(answer, call=call) as fields:
-            found = frozenset(str(item) for item in fields.items("read_back", count_max=_COUNT_MAX))
-            current = fields.optional_text("current")
-        lacking = sorted({str(digest) for digest in parcel.wanted} - found - self._mounts.keys())
+        found = {str(item) for item in fields.items("read_back", count_max=_COUNT_MAX)}
+        asked = {str(item) for item in fields.items("asked", count_max=_COUNT_MAX)}
+        current = fields.optional_text("current")
+        before = frozenset() if anew else asked & self._read_back
+        lacking = sorted({str(digest) for digest in parcel.wanted} - found - before)
         if lacking:
             raise RuntimeMismatchError(
                 "the registry does not give back what was verified",
@@ -208,6 +188,7 @@ class Registry:
                 expected=lacking[0],
                 found=f"{len(lacking)} of {len(parcel.wanted)} blobs and manifests missing",
             )
+        self._read_back |= found
         facts = [("read back", f"{len(parcel.wanted)} blobs and manifests, each with its digest")]
         if name.tag:
             facts.append(self._asker.agree(f"name {name}", expected=str(parcel.top), found=current))
@@ -242,11 +223,12 @@ class Registry:
             RuntimeLoadError: the registry failed, or takes no tag away.
         """
         for name, before in undo.names.items():
-            with self._asker.understanding(self._asker.ask("named", name), call="named") as fields:
-                current = fields.optional_text("current")
-            if current == before:
+            if self._current(name) == before:
                 continue
-            if before is None:
-                self._asker.ask("remove", name)
-            else:
-                self._asker.ask("point", name, before)
+            asked = (
+                question("remove", name)
+                if before is None
+                else question("point", name, digest=before)
+            )
+            with self._program.asked("remove" if before is None else "point", asked):
+                pass

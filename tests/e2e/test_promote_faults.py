@@ -7,31 +7,16 @@ comes behind a write that took place, a 500 instead of it.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bundler.errors import RemoteError
-from tests.e2e.promoting import VERY_QUICK, Release, all_there, make_release, release_tags
+from tests.e2e.failing import KINDS, ONCE, STEP, fails_from
+from tests.e2e.promoting import Release, all_there, make_release, release_tags
 from tests.fakes.distribution import Features
 from tests.fakes.faults import Fault
 from tests.fakes.registry import FakeRegistry
-
-ONCE = replace(VERY_QUICK, attempt_count=2, read_seconds=0.3, progress_seconds=0.3, visible_count=2)
-KINDS: dict[str, dict[str, object]] = {
-    "500": {"status": 500, "swallow": True},
-    "429": {"status": 429, "swallow": True, "headers": {"Retry-After": "0"}},
-    "reset": {"reset": True},
-    "slow": {"delay": 1.0, "swallow": True},
-    "truncated": {"truncate": 3},
-    "wrong": {"body": b'{"wrong":1}', "headers": {"Docker-Content-Digest": "sha256:" + "0" * 64}},
-}
-STEP = len(KINDS)
-
-
-def fails_from(number: int, kind: str) -> Fault:
-    return Fault(pattern="", on=range(number, 10_000), **KINDS[kind])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +64,7 @@ def test_one_failure_at_each_request_is_waited_out(tmp_path: Path, kind: str) ->
                 all_there(release, destination.store("rel/app"), by_tag=True)
                 if fault.count < number:
                     break
-            number += 2 * STEP
+            number += 2 * len(KINDS)
 
 
 def test_429_is_waited_out_as_long_as_it_says(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bundler.push.intake import FRAME_SIZE_MAX, take_in
+from bundler.push.intake import FRAME_SIZE_MAX, Question, next_question, take_in
 from bundler.store import ContentStore
 from loader.digest import Digest
 from loader.errors import AirlockError
@@ -27,7 +27,8 @@ IMAGE = {
     "platforms": [],
     "evidence": [],
 }
-PLAN = {"schema": 1, "image": IMAGE, "mounts": {"sha256:" + "2" * 64: "a/b"}, "current": None}
+NAME = "registry.enclave/mirror/registry.acme.example/acme/app:1"
+PUSH = {"call": "push", "name": NAME, "image": IMAGE, "current": None}
 
 
 def frame(document: object) -> bytes:
@@ -43,29 +44,53 @@ def blob(raw: bytes = BLOB, **changes: Any) -> bytes:  # noqa: ANN401
 END = frame({"end": True})
 
 
-def test_a_plan_and_its_blobs(tmp_path: Path) -> None:
+def read(raw: bytes, store: ContentStore) -> list[Question]:
+    """All questions of a stream, with what follows them taken in."""
+    stream, found = io.BytesIO(raw), []
+    while (question := next_question(stream)) is not None:
+        if question.image is not None:
+            take_in(stream, store)
+        found.append(question)
+    return found
+
+
+def test_questions_and_their_blobs(tmp_path: Path) -> None:
     store = ContentStore(tmp_path)
-    stream = io.BytesIO(frame(PLAN) + blob() + blob() + blob(b"") + END)
-    plan = take_in(stream, store)
-    assert str(plan.image.reference) == "registry.acme.example/acme/app:1"
-    assert plan.mounts == {Digest("2" * 64): "a/b"}
-    assert plan.current is None
+    named = frame({"call": "named", "name": NAME})
+    point = frame({"call": "point", "name": NAME, "digest": DIGEST})
+    check = frame({"call": "check", "name": NAME, "image": IMAGE, "anew": True})
+    raw = named + frame(PUSH) + blob() + blob() + blob(b"") + END + point + check + END
+    one, two, three, four = read(raw, store)
+    assert (one.call, str(one.name), one.image) == ("named", NAME, None)
+    assert str(two.image.reference if two.image else "") == "registry.acme.example/acme/app:1"
+    assert two.current is None
+    assert three.digest == Digest.parse(DIGEST)
+    assert (four.call, four.anew, one.anew) == ("check", True, False)
     assert store.path(Digest.parse(DIGEST)).read_bytes() == BLOB
+
+
+def test_nothing_is_asked() -> None:
+    assert next_question(io.BytesIO(b"")) is None
 
 
 @pytest.mark.parametrize(
     "raw",
     [
-        pytest.param(b"", id="nothing"),
-        pytest.param(frame(PLAN)[:-1], id="half a plan"),
-        pytest.param(frame(PLAN), id="no end"),
-        pytest.param(frame({**PLAN, "schema": 2}) + END, id="another version"),
-        pytest.param(frame({**PLAN, "more": 1}) + END, id="an unknown field"),
-        pytest.param(frame({**PLAN, "mounts": {"x": "y"}}) + END, id="a mount of no digest"),
-        pytest.param(frame(PLAN) + END + b"x", id="something behind the end"),
-        pytest.param(frame(PLAN) + blob()[:-1], id="half a blob"),
-        pytest.param(frame(PLAN) + blob(digest="sha256:" + "0" * 64) + END, id="another digest"),
-        pytest.param(frame(PLAN) + blob(size=len(BLOB) - 1) + END, id="a wrong size"),
+        pytest.param(frame(PUSH)[:-1], id="half a question"),
+        pytest.param(frame(PUSH)[:3], id="half a length"),
+        pytest.param(frame(PUSH), id="no end"),
+        pytest.param(frame({**PUSH, "call": "delete"}) + END, id="another call"),
+        pytest.param(frame({**PUSH, "name": "no name"}) + END, id="no name"),
+        pytest.param(frame({**PUSH, "more": 1}) + END, id="an unknown field"),
+        pytest.param(frame({**PUSH, "image": None}) + END, id="a push of nothing"),
+        pytest.param(frame({"call": "point", "name": NAME}), id="a tag to nowhere"),
+        pytest.param(
+            frame({"call": "named", "name": NAME, "image": IMAGE}), id="an image too much"
+        ),
+        pytest.param(frame(PUSH) + END + b"x", id="something behind the end"),
+        pytest.param(frame(PUSH) + blob()[:-1], id="half a blob"),
+        pytest.param(frame(PUSH) + blob(digest="sha256:" + "0" * 64) + END, id="another digest"),
+        pytest.param(frame(PUSH) + blob(size=len(BLOB) - 1) + END, id="a wrong size"),
         pytest.param((FRAME_SIZE_MAX + 1).to_bytes(4, "big") + b"x", id="a huge frame"),
         pytest.param(b"\xff\xff\xff\xff", id="a length that lies"),
         pytest.param(frame([1]) + END, id="no object"),
@@ -73,14 +98,13 @@ def test_a_plan_and_its_blobs(tmp_path: Path) -> None:
     ],
 )
 def test_anything_else_is_an_error_and_no_blob(tmp_path: Path, raw: bytes) -> None:
-    store = ContentStore(tmp_path)
     with pytest.raises(AirlockError):
-        take_in(io.BytesIO(raw), store)
+        read(raw, ContentStore(tmp_path))
 
 
-@pytest.mark.parametrize("cut", range(0, 400, 13))
+@pytest.mark.parametrize("cut", range(1, 400, 13))
 def test_a_stream_that_ends_anywhere(tmp_path: Path, cut: int) -> None:
-    whole = frame(PLAN) + blob(b"x" * 100) + END
+    whole = frame(PUSH) + blob(b"x" * 100) + END
     assert cut < len(whole)
     with pytest.raises(AirlockError):
-        take_in(io.BytesIO(whole[:cut]), ContentStore(tmp_path))
+        read(whole[:cut], ContentStore(tmp_path))

@@ -3,74 +3,63 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import pytest
+import rfc8785
 
-from loader.errors import InternalError, RuntimeAbsentError
-from loader.model.reference import Reference
+from loader.errors import InternalError
 from loader.runtime.calls import Client
 from loader.runtime.launcher import Launcher
+from loader.runtime.pipes import read_frame, write_frame
 from loader.runtime.registry import push_client
 from loader.runtime.relocation import Destination
 
-DIGEST = f"sha256:{'a' * 64}"
-ELSEWHERE = (
-    "registry.example/other/team:1",
-    "registry.example/prefix:1",
-    "registry.example/prefixed/team:1",
-    "registry.example:5000/prefix/team:1",
-    "evil.example/registry.example/prefix/team:1",
-)
-CALLS = ("named", "look", "push", "check", "point", "remove")
+ELSEWHERE = "registry.example/other/team:1"
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
     path = tmp_path / "airlock-push"
-    path.write_text(f"#!/bin/sh\nprintf ran >> {tmp_path}/ran\necho {{}}\n", encoding="utf-8")
+    path.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/ran\n', encoding="utf-8")
     path.chmod(0o755)
     return path
 
 
 @pytest.fixture
 def client(program: Path) -> Client:
-    destination = Destination.parse("registry.example/prefix")
-    return push_client(os.environ, destination, client=program)
+    return push_client(os.environ, Destination.parse("registry.example/prefix"), client=program)
 
 
-@pytest.fixture
-def launcher(client: Client) -> Iterator[Launcher]:
-    with Launcher.start(client) as started:
-        yield started
-
-
-@pytest.mark.parametrize("name", ELSEWHERE)
-@pytest.mark.parametrize("call", CALLS)
-def test_no_call_names_anything_outside_of_the_destination(
-    client: Client, call: str, name: str
+def test_the_destination_is_on_the_command_line_that_the_launcher_was_forked_with(
+    client: Client,
 ) -> None:
-    further = (DIGEST,) if call == "point" else ()
-    assert client.command(call, ("registry.example/prefix/source/team:1", *further))
-    with pytest.raises(InternalError, match="outside of the target"):
-        client.command(call, (name, *further))
+    assert client.command("serve", ())[1:] == ("serve", "registry.example/prefix")
+    assert client.command("version", ())[1:] == ("version",)
+    assert set(client.calls) == {"serve", "version"}
 
 
-@pytest.mark.parametrize("name", ELSEWHERE)
-def test_the_launcher_starts_nothing_for_such_a_name(
-    launcher: Launcher, program: Path, name: str
+@pytest.mark.parametrize(
+    ("call", "operands"),
+    [
+        ("serve", ("registry.example/other",)),
+        ("serve", ("--destination=registry.example/other",)),
+        ("push", (ELSEWHERE,)),
+        ("version", (ELSEWHERE,)),
+    ],
+)
+def test_nothing_else_can_be_said_on_it(
+    client: Client, program: Path, call: str, operands: tuple[str, ...]
 ) -> None:
-    with pytest.raises(RuntimeAbsentError, match="outside of the target"):
-        launcher.run("push", name, stdin=iter((b"",)))
-    assert not (program.parent / "ran").exists()
-    assert launcher.run("named", "registry.example/prefix/source/team:1").status == 0
-
-
-@pytest.mark.parametrize("text", ["registry.example", "localhost:5000/a/b", "docker.io/x"])
-def test_every_name_that_an_image_gets_may_be_said(program: Path, text: str) -> None:
-    destination = Destination.parse(text)
-    client = push_client(os.environ, destination, client=program)
-    for source in ("docker.io/library/alpine:3", f"ghcr.io/a/b@{DIGEST}"):
-        name = str(destination.of(Reference.parse(source)))
-        assert client.command("named", (name,))[-1] == name
+    with pytest.raises(InternalError):
+        client.command(call, operands)
+    with Launcher.start(client) as launcher:
+        write_frame(launcher._requests, rfc8785.dumps({"call": call, "operands": [*operands]}))
+        said = read_frame(launcher._answers, size_max=4096, deadline=time.monotonic() + 20)
+        assert b"problem" in said
+        for _ in ("stdout", "stderr"):
+            assert read_frame(launcher._answers, size_max=4096) == b""
+        assert not (program.parent / "ran").exists()
+        launcher.run("version")
+    assert (program.parent / "ran").read_text() == "version\n"
