@@ -13,7 +13,7 @@ from loader.errors import ConditionError, PolicyFileError, shown
 from loader.model.reference import canonical, read_signed_name
 from loader.model.simplesigning import SimpleSigning
 from loader.model.statement import Statement
-from loader.policy.facts import Meaning, Problem
+from loader.policy.facts import Fact, Meaning, Problem
 from loader.policy.keys import Key, Named, Text
 from loader.policy.patterns import Glob
 
@@ -110,7 +110,25 @@ def means(
     )
     if problem is not None:
         return Meaning(subjects=subjects, problem=problem, stage="condition")
-    return Meaning(subjects=_annotated(claim, signed, subjects))
+    return Meaning(
+        subjects=_annotated(claim, signed, subjects), facts=tuple(_elsewhere(signed, reference))
+    )
+
+
+def _elsewhere(signed: Signed, reference: Reference) -> Iterator[Fact]:
+    """Yield the repository that a signature was made for, where it is another one (row DZ-12).
+
+    What was copied to another registry rightly shows the first one; so policy says what refuses.
+    """
+    payload = signed.payload
+    text = payload.docker_reference if isinstance(payload, SimpleSigning) else ""
+    name = read_signed_name(text)
+    if name is not None and name[0] != canonical(reference.registry, reference.repository):
+        yield Fact(
+            name="signed as",
+            value=shown(text)[1:-1],
+            source="docker-reference, another repository than this image's name",
+        )
 
 
 def _other_annotations(

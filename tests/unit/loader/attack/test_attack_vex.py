@@ -155,6 +155,19 @@ def test_a_scan_of_two_platforms_needs_two_silences(tmp_path: Path) -> None:
     silenced(scene)
 
 
+def test_a_path_in_a_platform_is_not_the_platform(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    one, two = (child.digest for child in scene.image.children)
+    for child in (one, two):
+        scan(scene, on=child)
+    say(scene, vex(two), on=two)
+    for product in (f"{one}#usr/lib", f"pkg:oci/app@sha256%3A{one[7:]}?flavour=debug"):
+        say(scene, vex(one, products=[{"@id": product}]), on=one)
+        counts(scene)
+    say(scene, vex(one, products=[{"@id": f"{one}?arch=amd64"}]), on=one)
+    silenced(scene)
+
+
 def test_a_statement_of_two_subjects_silences_both_or_neither(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     subjects = [child.digest for child in scene.image.children]

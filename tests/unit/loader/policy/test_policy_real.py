@@ -114,6 +114,20 @@ def test_dangerzones_signature_does_not_move_to_another_name(
     assert judged(claim, trust, moved, evidence).stage == stage
 
 
+def test_dz_12_a_signature_for_another_repository_is_said_by_default(
+    dangerzone: tuple[SignatureClaim, TrustStore], shared_dir: Path
+) -> None:
+    claim, trust = dangerzone
+    reference, evidence = published(shared_dir)[0]
+    lax = replace(claim, docker_reference="ignore")
+    assert judged(lax, trust, reference, evidence).facts == ()
+    found = judged(lax, trust, replace(reference, repository="evil/dangerzone"), evidence)
+    assert found.stage == "counts"
+    (fact,) = found.facts
+    assert (fact.name, fact.value) == ("signed as", "ghcr.io/freedomofpress/dangerzone/v1")
+    assert "another repository" in fact.source
+
+
 def test_a_changed_payload_is_no_signature(
     dangerzone: tuple[SignatureClaim, TrustStore], shared_dir: Path
 ) -> None:
