@@ -53,28 +53,27 @@ def _contents(statement: Statement, words: str) -> Iterator[ProposedClaim]:
     if any(PredicateType(word).matches(kind) for word in _SBOMS):
         yield ProposedClaim(table={"claim": "sbom", "type": kind}, words=(words,))
     if PredicateType("vuln").matches(kind):
-        for asked in _of_scan(statement):
-            yield ProposedClaim(
-                table={"claim": "vulnerabilities", "type": kind, **asked}, words=(words,)
-            )
+        for asked, said in _of_scan(statement):
+            table: dict[str, Value] = {"claim": "vulnerabilities", "type": kind, **asked}
+            yield ProposedClaim(table=table, words=(words, *said))
 
 
-def _of_scan(statement: Statement) -> Iterator[dict[str, Value]]:
-    """Yield what may be asked of a scan; findings that nobody graded are bounded by what is there.
-
-    Without a bound of their own they would count as critical.
-    """
+def _of_scan(statement: Statement) -> Iterator[tuple[dict[str, Value], tuple[str, ...]]]:
+    """Yield what may be asked of a scan, and words about it: no more findings than are there."""
     try:
         size_max = DEFAULT_LIMITS.evidence_size_max
-        ungraded = read_scan(statement.read_predicate(KEEP, size_max=size_max)).count("unknown")
+        scan = read_scan(statement.read_predicate(KEEP, size_max=size_max))
     except FormatError:
         return
-    most: dict[str, Value] = {"critical": 0}
-    most |= {"unknown": ungraded} if ungraded else {}
-    yield {"max-age": "30d", "max": most}
-    yield {"max": most}
-    yield {}
-    yield {"require-results": False}
+    most: dict[str, Value] = {"critical": scan.count("critical")}
+    ungraded = scan.count("unknown")
+    most |= {"unknown": ungraded} if ungraded else {}  # without a bound they count as critical
+    there = [f"{count} {name}" for name, count in most.items() if count]
+    said = (f"it found {' and '.join(there)}: max takes no more than that",) if there else ()
+    yield {"max-age": "30d", "max": most}, said
+    yield {"max": most}, (*said, "it is too old for max-age, or says no date that can be believed")
+    yield {}, ("what it found cannot be counted: nothing bounds it",)
+    yield {"require-results": False}, ("it is signed, and holds no result of any scan",)
 
 
 def _attestation(statement: Statement, words: str) -> Iterator[ProposedClaim]:

@@ -49,7 +49,6 @@ _TIMES_SHOWN: Final = 3
 _LOOSE: Final[tuple[tuple[tuple[str, Value], str], ...]] = (
     (("log", "none"), 'no log holds it, which log = "none" takes; a timestamp says when it was'),
     (("sct", 0), "no transparency log promised its certificate, which sct = 0 takes"),
-    (("require-results", False), "it is signed and holds no result of any scan"),
 )
 """What less is asked for than usual, since there is no more; each is said beside the key."""
 

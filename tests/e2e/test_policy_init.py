@@ -20,6 +20,12 @@ from tests.fakes.sigworld.signed import Layer
 PACKAGES = {"packages": [{"name": "app", "SPDXID": "SPDXRef-app", "versionInfo": "1.0.0"}]}
 COMPONENTS = {"components": [{"type": "library", "name": "app", "version": "1.0.0"}]}
 CLEAN = {"SchemaVersion": 2, "Results": []}
+FULL_OF_HOLES = {
+    "matches": [
+        {"vulnerability": {"id": "CVE-2026-0001", "severity": "Critical"}},
+        {"vulnerability": {"id": "CVE-2026-0002", "severity": "Unknown"}},
+    ]
+}
 
 
 @pytest.fixture
@@ -147,6 +153,16 @@ def test_provenance_of_another_kind_is_asked_for_by_its_type(at: Desk) -> None:
             statements.vulnerabilities("2026-01-15T00:00:00Z", CLEAN),
             {"claim": "vulnerabilities", "max": {"critical": 0}},
         ),
+        (
+            statements.COSIGN_VULN,
+            statements.vulnerabilities("2026-11-30T00:00:00Z", FULL_OF_HOLES),
+            {"claim": "vulnerabilities", "max-age": "30d", "max": {"critical": 1, "unknown": 1}},
+        ),
+        (
+            statements.COSIGN_VULN,
+            statements.vulnerabilities("0001-01-01T00:00:00Z"),
+            {"claim": "vulnerabilities", "require-results": False},
+        ),
     ],
 )
 def test_contents_are_asked_for_as_far_as_they_go(
@@ -158,6 +174,31 @@ def test_contents_are_asked_for_as_far_as_they_go(
     (found,) = requirements(at)
     who = {"certificate-identity", "certificate-oidc-issuer", "trusted-root", "type"}
     assert {name: value for name, value in found.items() if name not in who} == asked
+
+
+def test_what_is_loose_is_said_beside_it(at: Desk) -> None:
+    at.world.at = NOW - timedelta(hours=1)
+    attest(
+        at,
+        statements.vulnerabilities("2026-11-30T00:00:00Z", FULL_OF_HOLES),
+        statements.COSIGN_VULN,
+    )
+    attest(
+        at,
+        statements.vulnerabilities("0001-01-01T00:00:00Z"),
+        "https://in-toto.io/attestation/vulns/v0.1",
+    )
+    said = statements.statement(at.image.digest, statements.SPDX, statements.spdx() | PACKAGES)
+    act = at.world.sign_statement(said, at.world.keyless(), log="none", timestamp=True)
+    attach.attach_bundle(at.image, act.bundle(), fallback="full")
+    assert proposed(at).status == 0
+    text = (at.folder / "policy.toml").read_text()
+    for words in (
+        "# it found 1 critical and 1 unknown: max takes no more than that\n",
+        "# it is signed, and holds no result of any scan\n",
+        '# no log holds it, which log = "none" takes; a timestamp says when it was\n',
+    ):
+        assert text.count(words) == 1, words
 
 
 def test_what_speaks_for_one_platform_alone_is_not_required_of_all(at: Desk) -> None:
