@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
+import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,3 +190,44 @@ def test_docs_policy_names_every_key() -> None:
         and not name.startswith("certificate-github-workflow-")
     }
     assert not missing
+
+
+def below(form: Form) -> Iterator[Key]:
+    """Every key of the tables in a form, however deep they stand."""
+    match form:
+        case Record(keys=keys):
+            for key in keys:
+                yield key
+                yield from below(key.form)
+        case Listing(of=of) | Named(of=of):
+            yield from below(of)
+        case _:
+            pass
+
+
+def test_docs_policy_names_every_key_of_tables_in_tables() -> None:
+    spans = re.findall(r"`[^`\n]+`", (ROOT / "docs" / "policy.md").read_text())
+    words = {word for span in spans for word in re.findall(r"[a-z][a-z-]*[a-z]", span)}
+    keys = (*POLICY_KEYS, *ANCHOR_KEYS, *(key for some in CLAIM_KEYS.values() for key in some))
+    every = {key.name for one in keys for key in (one, *below(one.form))}
+    assert {"until", "reason", "allow", "before", "level", "id"} <= every
+    workflow = "certificate-github-workflow-"
+    assert {name for name in every - words if not name.startswith(workflow)} == set()
+
+
+def test_whoever_reads_no_further_is_told_nothing() -> None:
+    """`airlock policy schema | head`: no traceback, and not the status of success."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "bundler.cli", "policy", "schema"],
+            check=False,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+            timeout=60,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (20, b"")
