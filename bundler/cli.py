@@ -34,13 +34,15 @@ from loader.errors import AirlockError, PolicyError
 from loader.interrupts import Interrupts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from bundler.verbs.below import Verb
     from bundler.verbs.call import Clock
 
 VERSION_PACKAGE: Final = "airlock-bundle"
 _INTERNAL: Final = 70
+_UNREAD: Final = 20
+"""As for any output that could not be written."""
 _REASONS_MAX: Final = 100
 
 
@@ -77,23 +79,44 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock = _clock) -> in
     Interrupts.watch()
     run: Callable[[Call], int] = options.run
     try:
-        return run(Call(arguments=options, environment=os.environ, clock=clock))
+        status = run(Call(arguments=options, environment=os.environ, clock=clock))
+        sys.stdout.flush()
     except AirlockError as e:
         return _explain(e)
+    except BrokenPipeError:
+        return _unread()
     except Exception:  # noqa: BLE001  (the one catch-all: a bug is still a refusal)
         traceback.print_exc()
         return _INTERNAL
+    return status
+
+
+def _unread() -> int:
+    """Return the status of a run whose output nobody reads to its end: `airlock … | head`."""
+    # What is left in the buffer would fail once more when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _UNREAD
 
 
 def _explain(error: AirlockError) -> int:
     print(f"airlock: error[{error.code}]: {error}", file=sys.stderr)
-    reasons = error.reasons if isinstance(error, PolicyError) else ()
-    if len(reasons) > 1:
-        for reason in reasons[:_REASONS_MAX]:
-            print(f"reason: {reason}", file=sys.stderr)
-    if error.hint:
+    reasons = list(_reasons(error))
+    for line in reasons:
+        print("".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in line), file=sys.stderr)
+    if error.hint and not reasons:
         print(f"hint: {error.hint}", file=sys.stderr)
     return error.exit_status
+
+
+def _reasons(error: AirlockError) -> Iterator[str]:
+    """Yield the lines of each reason, where there are several, with how to mend it."""
+    from loader.policy.facts import Judgement  # noqa: PLC0415  (only a refusal needs it)
+    from loader.report_claims import reason_lines  # noqa: PLC0415
+
+    judgement = error.judgement if isinstance(error, PolicyError) else None
+    if isinstance(judgement, Judgement) and len(judgement.problems) > 1:
+        for place, problem in judgement.problems[:_REASONS_MAX]:
+            yield from reason_lines(place, problem)
 
 
 def command_line() -> argparse.ArgumentParser:

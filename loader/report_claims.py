@@ -51,12 +51,30 @@ def refused_lines(words: str, problem: Problem) -> Iterator[str]:
         yield f"             to mend: {problem.hint}"
 
 
+def reason_lines(place: str, problem: Problem) -> Iterator[str]:
+    """Yield the same of one of several reasons, where there is no verdict around it."""
+    yield f"reason: {place}: {problem.message}" if place else f"reason: {problem.message}"
+    yield from (f"  {line}" for line in _details(problem, ""))
+    if problem.hint:
+        yield f"  to mend: {problem.hint}"
+
+
 def _why(problem: Problem, words: str) -> Iterator[str]:
     yield f"             {problem.code}: {problem.message}"
+    yield from (f"             {line}" for line in _details(problem, words))
+
+
+def _details(problem: Problem, words: str) -> Iterator[str]:
     if problem.expected and problem.expected != words:  # nothing is said twice
-        yield f"             expected {problem.expected}"
-    if problem.found:
-        yield f"             found    {problem.found}"
+        yield f"expected {problem.expected}"
+    for cause in problem.causes:
+        yield f"found    {cause.message}"
+        if cause.expected:
+            yield f"         expected {cause.expected}"
+        if cause.found:
+            yield f"         found    {cause.found}"
+    if problem.found and not problem.causes:
+        yield f"found    {problem.found}"
 
 
 def unsaid(reasons: Iterable[str], judgement: Judgement | None) -> Iterator[str]:

@@ -6,7 +6,7 @@ what stands in them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from bundler.checking.verdict import Verdict
@@ -65,17 +65,20 @@ def _image(image: ImageJudgement, verdict: Verdict, *, explain: bool) -> Iterato
         yield from claim_lines(claim)
         for blob in () if claim.problem is not None else claim.evidence:
             yield f"             evidence {blob}"
-    refused = any(claim.problem is not None for claim in image.claims)
+    problems = [claim.problem for claim in image.claims if claim.problem is not None]
+    said = {str(cause) for problem in problems for cause in problem.causes}
+    refused = bool(problems)
     of_kind = [one for one in image.considered if any(w.stage != "absent" for w in one.weighed)]
     for one in image.considered:
         # Where there is evidence of the kind that is asked for, the rest explains nothing.
         if explain or (refused and not one.counts and (not of_kind or one in of_kind)):
-            yield from _considered(one, image)
+            yield from _considered(one, image, said)
     if not image.considered and refused:
         yield "    seen     no evidence at all, in any of the places where it is kept"
 
 
-def _considered(one: Considered, image: ImageJudgement) -> Iterator[str]:
+def _considered(one: Considered, image: ImageJudgement, said: Collection[str]) -> Iterator[str]:
+    """Yield what became of a piece; in full, where no requirement says it already."""
     where = "" if one.piece.manifest is None else f" {one.piece.manifest.short}"
     uses = [
         requirement.said.where
@@ -83,6 +86,9 @@ def _considered(one: Considered, image: ImageJudgement) -> Iterator[str]:
         if weighed.stage == "counts"
     ]
     why = f"counts for {', '.join(uses)}"
-    if not one.counts:
-        why = f"does not count: {one.why_not or 'nothing asks for it'}"
+    if one.why_not is not None:
+        words = one.why_not.message if str(one.why_not) in said else str(one.why_not)
+        why = f"does not count: {words}"
+    elif not one.counts:
+        why = "does not count: nothing asks for it"
     yield f"    seen     {one.piece.what} ({one.piece.store}{where}): {why}"

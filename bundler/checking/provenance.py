@@ -165,7 +165,8 @@ def claims(facts: tuple[Fact, ...], asked: Asked) -> Iterator[JsonObject]:
 def claim_lines(verdict: Verdict, asked: Asked) -> Iterator[str]:
     """Yield the claims of each image for people."""
     for image in () if verdict.judgement is None else verdict.judgement.images:
-        yield f"{verdict.subject.name_of(image.entry)}  {image.entry.image.digest}"
+        name, digest = verdict.subject.name_of(image.entry), str(image.entry.image.digest)
+        yield name if name.endswith(digest) else f"{name}  {digest}"
         for weighed in said_of(image):
             for claim in claims(weighed.facts, asked):
                 mark = "ok" if claim["asked"] else "--"

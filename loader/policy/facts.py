@@ -68,6 +68,8 @@ class Problem:
     expected: str = ""
     found: str = ""
     hint: str = ""
+    causes: tuple[Problem, ...] = ()
+    """What is wrong with each piece of evidence that came furthest; `found` says it in one line."""
 
     @classmethod
     def of(cls, error: AirlockError) -> Problem:

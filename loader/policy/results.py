@@ -265,10 +265,14 @@ def _distinct(items: Sequence[_Item]) -> frozenset[str]:
     return frozenset(item.weighed.who.distinct for item in items if item.weighed.who is not None)
 
 
-def _why(items: Sequence[_Item]) -> str:
+def _causes(items: Sequence[_Item]) -> tuple[Problem, ...]:
     """Return the first few different reasons."""
-    reasons = dict.fromkeys(str(i.weighed.problem) for i in items if i.weighed.problem is not None)
-    return "; ".join(list(reasons)[:_FOUND_MAX])
+    found = dict.fromkeys(i.weighed.problem for i in items if i.weighed.problem is not None)
+    return tuple({str(one): one for one in found}.values())[:_FOUND_MAX]
+
+
+def _why(items: Sequence[_Item]) -> str:
+    return "; ".join(str(one) for one in _causes(items))
 
 
 def _unmet(
@@ -315,7 +319,7 @@ def _unmet(
     best = [item for item in here if item.weighed.stage == furthest.weighed.stage]
     error, message = _AFTER[furthest.weighed.stage]
     codes = {i.weighed.problem.code for i in best if i.weighed.problem is not None}
-    hint = next((i.weighed.problem.hint for i in best if i.weighed.problem), "")
+    hints = [i.weighed.problem.hint for i in best if i.weighed.problem and i.weighed.problem.hint]
     return Problem(
         code=codes.pop()
         if furthest.weighed.stage == "contents" and len(codes) == 1
@@ -324,7 +328,8 @@ def _unmet(
         where=where,
         expected=in_words(requirement),
         found=_why(best),
-        hint=hint,
+        hint=hints[0] if hints else _MENDED_BY[furthest.weighed.stage],
+        causes=_causes(best),
     )
 
 
@@ -354,6 +359,17 @@ _AFTER: Final[dict[str, tuple[type[PolicyError], str]]] = {
     "contents": (ContentsError, "the claim {claim} is made, and says something else"),
     "denied": (DeniedError, "the claim {claim} is made by somebody whose word counts no more"),
 }
+
+
+_MENDED_BY: Final = {
+    "limit": "make it smaller, and pack the image again; docs/verification.md has the limits",
+    "signature": "pack it again with evidence by whom the policy names, under the anchor it names",
+    "identity": "have it signed by whom the policy names; `airlock policy init` shows who did",
+    "condition": "record it as the policy asks, and pack the image again",
+    "contents": "make it again as the policy asks, attest that, and pack the image again",
+    "denied": "have it signed by somebody who is not denied, and pack the image again",
+}
+"""What to do where nothing better is known; never that a check may be turned off."""
 
 
 def _scope_words(requirement: Requirement) -> str:

@@ -206,10 +206,13 @@ def test_every_reason_of_a_refusal_is_named(bench: Bench) -> None:
     )
     done = bench.pack()
     assert done.returncode == 10
-    reasons = [line for line in done.stderr.splitlines() if line.startswith("reason: ")]
+    _, *reasons = done.stderr.split("\nreason: ")
     assert len(reasons) == 2
-    assert "vsa" in reasons[0]
-    assert "openvex" in reasons[1]
+    for kind, reason in zip(("vsa", "openvex"), reasons, strict=True):
+        first, *more = reason.splitlines()
+        assert "there is no evidence for the claim attestation on linux/" in first
+        assert more[0].startswith(f"  expected attestation of {kind} by key 'release'")
+        assert more[1].startswith("  to mend: pack the image again once it is attested")
 
 
 def test_no_layer_is_fetched_before_the_verdict(bench: Bench) -> None:

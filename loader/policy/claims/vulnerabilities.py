@@ -339,8 +339,8 @@ def _most(claim: VulnerabilitiesClaim, counted: list[Finding]) -> Problem | None
                 over.append(f"{len(found)} {_GRADES.get(name, name)}")
                 examples += [f"{one.id} {one.package}".strip() for one in found]
                 if name in as_bad:
-                    hint = (
-                        "what nobody graded counts as the worst; `unknown = N` in `max` bounds it"
+                    hint += (
+                        "; what nobody graded counts as the worst, unless `max` bounds `unknown`"
                     )
     if not over:
         return None

@@ -138,6 +138,6 @@ def test_x6_json_says_the_same_with_stable_codes(
     for one in unmet:
         problem = one["problem"]
         assert isinstance(problem, dict)
-        assert all(problem[key] for key in ("code", "message", "where", "expected"))
+        assert all(problem[key] for key in ("code", "message", "where", "expected", "hint"))
     seen = [considered_plain(one) for one in image.considered]
     assert all(one["counts"] or one["problem"] for one in seen)
