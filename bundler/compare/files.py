@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
@@ -9,7 +10,7 @@ from typing import Final, Literal, Protocol
 from bundler.compare.layer_tar import TarEntry, read_entries
 from bundler.compare.side import LayerSource
 from bundler.compare.tree import Tree
-from loader.errors import DiffIdError
+from loader.errors import DiffIdError, shown
 from loader.inflate import Inflater
 from loader.limits import DEFAULT_LIMITS
 
@@ -82,6 +83,23 @@ def merged_tree(layers: tuple[LayerSource, ...], progress: Progress) -> dict[str
         place = f"layer {position + 1}/{len(layers)}"
         tree.lay(read_layer(layer, place, progress).entries, where=place)
     return tree.files()
+
+
+def numbered(entries: Iterable[TarEntry]) -> dict[str, TarEntry]:
+    """Return entries by name; one that comes again is kept apart, by a NUL that no name has."""
+    found: dict[str, TarEntry] = {}
+    count: Counter[str] = Counter()
+    for entry in entries:
+        count[entry.name] += 1
+        again = count[entry.name]
+        found[entry.name if again == 1 else f"{entry.name}\0{again}"] = entry
+    return found
+
+
+def named_as(key: str) -> str:
+    """Return the name behind a key of `numbered`, as people read it."""
+    name, _, again = key.partition("\0")
+    return shown(name).strip("'") + (f" (time {again})" if again else "")
 
 
 def order_counts(entries: Iterable[TarEntry]) -> bool:

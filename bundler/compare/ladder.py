@@ -13,7 +13,6 @@ What is run (`config`, architecture, os) is never waved through because the laye
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -29,6 +28,8 @@ from bundler.compare.files import (
     Progress,
     entry_differences,
     merged_tree,
+    named_as,
+    numbered,
     order_counts,
     read_layer,
 )
@@ -59,8 +60,13 @@ class Difference:
     cause: str = ""
     """Where it mostly comes from."""
 
+    @property
+    def place(self) -> str:
+        """The path, as people read it."""
+        return " › ".join(self.path)  # noqa: RUF001
+
     def __str__(self) -> str:
-        return f"{' › '.join(self.path)}: {self.a} ≠ {self.b}"  # noqa: RUF001
+        return f"{self.place}: {self.a} ≠ {self.b}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +164,7 @@ class _Pair:
             self._manifests()
             self._configs()
             self._layers()
+            self._otherwise_written()
         return PlatformVerdict(
             platform=a.platform,
             level=self._level,
@@ -196,7 +203,6 @@ class _Pair:
                 "a docker archive has no manifest",
             )
             return
-        before = len(self._found)
         if a.descriptor.media_type != b.descriptor.media_type:
             self._note(
                 "same-content",
@@ -214,8 +220,20 @@ class _Pair:
                     b.annotations.get(key, "none"),
                     cause_of_annotation(key),
                 )
-        if len(self._found) == before:
-            self._note("same-content", ("manifest",), a.descriptor.digest, b.descriptor.digest)
+
+    def _otherwise_written(self) -> None:
+        """Name the manifests where nothing in them, or below, explains why they differ."""
+        a, b = self._a.manifest, self._b.manifest
+        if a is not None and b is not None and not self._found:
+            self._note(
+                "same-content",
+                ("manifest",),
+                a.descriptor.digest,
+                b.descriptor.digest,
+                "what --semantic leaves out"
+                if self._semantic
+                else "the same values, written otherwise",
+            )
 
     def _configs(self) -> None:
         a, b = (_json(one.config.raw) for one in (self._a, self._b))
@@ -297,15 +315,15 @@ class _Pair:
     def _entries(
         self, ours: tuple[TarEntry, ...], theirs: tuple[TarEntry, ...], place: str
     ) -> None:
-        a, b = _numbered(ours), _numbered(theirs)
+        a, b = numbered(ours), numbered(theirs)
         if list(a) != list(b) and a.keys() == b.keys():
             position = next(n for n, (x, y) in enumerate(zip(a, b, strict=True)) if x != y)
             counts = order_counts(ours) or order_counts(theirs)
             self._note(
                 "different" if counts else "same-files",
                 (place, "order"),
-                _named(list(a)[position]),
-                _named(list(b)[position]),
+                named_as(list(a)[position]),
+                named_as(list(b)[position]),
                 "a name comes twice, or a link before its file: the order decides what they hold"
                 if counts
                 else "files in another order: sort what goes into the layer",
@@ -317,7 +335,7 @@ class _Pair:
     ) -> None:
         for name in dict.fromkeys((*a, *b)):
             one, other = a.get(name), b.get(name)
-            path = (*place, _named(name))
+            path = (*place, named_as(name))
             if one is None or other is None:
                 there = one or other
                 words = there.kind if there is not None else ""
@@ -343,22 +361,6 @@ class _Pair:
         self._files(a, b, ("files",))
         if len(self._found) + self._more == before:
             self._note("same-files", ("layers",), len(self._a.layers), len(self._b.layers))
-
-
-def _numbered(entries: Iterable[TarEntry]) -> dict[str, TarEntry]:
-    """Return entries by name; one that comes again is kept apart, by a NUL that no name has."""
-    found: dict[str, TarEntry] = {}
-    count: Counter[str] = Counter()
-    for entry in entries:
-        count[entry.name] += 1
-        again = count[entry.name]
-        found[entry.name if again == 1 else f"{entry.name}\0{again}"] = entry
-    return found
-
-
-def _named(key: str) -> str:
-    name, _, again = key.partition("\0")
-    return shown(name).strip("'") + (f" (time {again})" if again else "")
 
 
 def _history(image: PlatformImage) -> list[str]:

@@ -27,6 +27,10 @@ _WORDS: Final[dict[Level, str]] = {
 }
 
 
+_LINE_MAX: Final = 98
+"""Characters of a difference that fits on one line; two digests do not."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
     """Two images, compared."""
@@ -107,7 +111,13 @@ class Compared:
 
 
 def _lines(one: Difference) -> Iterator[str]:
-    yield f"  {one}"
+    text = str(one)
+    if len(text) <= _LINE_MAX:
+        yield f"  {text}"
+    else:
+        yield f"  {one.place}"
+        yield f"    a: {one.a}"
+        yield f"    b: {one.b}"
     if one.cause:
         yield f"    likely: {one.cause}"
 
