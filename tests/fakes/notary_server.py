@@ -8,21 +8,20 @@ makes it ask for a bearer token that `/token` gives.
 from __future__ import annotations
 
 import hashlib
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.fakes.loopback import Loopback
 from tests.fakes.notaryworld import Repository
 
 _TUF = "/_trust/tuf/"
 
 
-class FakeNotary:
+class FakeNotary(Loopback):
     """``with FakeNotary(repository) as server: server.url``; ``asked`` are the paths asked for."""
 
     def __init__(self, *repositories: Repository, token: str = "", endless: str = "") -> None:
+        super().__init__()
         self.current: dict[tuple[str, str], bytes] = {}
         self.kept: dict[tuple[str, str], bytes] = {}
         self.lies: dict[str, bytes | int] = {}
@@ -32,18 +31,6 @@ class FakeNotary:
         self.scopes: list[str] = []
         for repository in repositories:
             self.publish(repository)
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_: object) -> None:
-                """Say nothing on the terminal."""
-
-            def do_GET(self) -> None:
-                owner.serve(self)
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def publish(self, repository: Repository) -> None:
         """Serve a repository's files; what was served before stays under its hash."""
@@ -52,14 +39,6 @@ class FakeNotary:
             role = name if not name.endswith(".root") else "root"
             digest = hashlib.sha256(raw).hexdigest()
             self.kept[repository.gun, f"{role}.{digest}.json"] = raw
-
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self._server.server_port}"
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.host}"
 
     def serve(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer one question."""
@@ -106,17 +85,3 @@ class FakeNotary:
                 handler.wfile.write(b" " * 65536)
         except OSError:
             handler.close_connection = True
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

@@ -9,13 +9,11 @@ replaced by another between two questions: a log that shows two histories.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.fakes.loopback import Loopback
 from tests.fakes.sigworld.encoding import Json, b64, hex_digest
 from tests.fakes.sigworld.merkle import MerkleTree
 from tests.fakes.sigworld.rekor import Entry, Log, RekorV1
@@ -96,7 +94,7 @@ def subtree(tree: MerkleTree, begin: int, count: int) -> bytes:
     return one.head()
 
 
-class FakeRekor:
+class FakeRekor(Loopback):
     """``with FakeRekor(world.rekor1) as log: log.url``; ``asked`` are the indices asked for."""
 
     def __init__(
@@ -109,6 +107,7 @@ class FakeRekor:
         status: int = 200,
         endless: bool = False,
     ) -> None:
+        super().__init__()
         self.log = log
         self.closed = closed
         """Trees that a v1 has stopped to grow."""
@@ -122,30 +121,6 @@ class FakeRekor:
         self.asked: list[int] = []
         self.told: list[dict[str, str]] = []
         """The headers of each question; every answer asks to be remembered by a cookie."""
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_: object) -> None:
-                """Say nothing on the terminal."""
-
-            def do_GET(self) -> None:
-                owner.serve(self)
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}
-        )
-
-    @property
-    def host(self) -> str:
-        """Address and port."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
-
-    @property
-    def url(self) -> str:
-        """What a client is given as the log's base URL."""
-        return f"http://{self.host}"
 
     def serve(self, handler: Any) -> None:  # noqa: ANN401
         """Answer one question."""
@@ -201,17 +176,3 @@ class FakeRekor:
                 handler.wfile.write(b" " * 65536)
         except OSError:
             handler.close_connection = True
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
