@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Literal, NoReturn, TypeAlias
 
 from loader.errors import JsonError, LimitError, shown
@@ -60,19 +61,11 @@ def parse(
         LimitError: too long, too deep, too many values, or an integer of too many digits.
         JsonError: anything that a strict reader does not accept.
     """
-    if len(raw) > size_max:
-        raise LimitError(
-            f"{what} is too large", expected=f"at most {size_max} bytes", found=f"{len(raw)} bytes"
-        )
-    _expect_affordable(raw, what=what, limits=limits)
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as e:
-        raise JsonError(f"{what} is not UTF-8", where=f"byte {e.start}") from e
+    text = _decoded(raw, what=what, size_max=size_max, limits=limits)
     if text.startswith(_BYTE_ORDER_MARK):
         raise JsonError(f"{what} begins with a byte order mark")
     builder = _Builder(what=what, keys=keys, numbers=numbers, limits=limits)
-    try:
+    with _in_our_words(what, limits=limits):
         value: JsonValue = json.loads(
             text,
             object_pairs_hook=builder.object,
@@ -80,12 +73,6 @@ def parse(
             parse_float=builder.fraction,
             parse_constant=builder.constant,
         )
-    except json.JSONDecodeError as e:
-        raise JsonError(f"{what} is not JSON", where=f"character {e.pos}", found=e.msg) from e
-    except RecursionError as e:
-        raise LimitError(
-            f"{what} is nested too deeply", expected=f"at most {limits.json_depth_max} levels"
-        ) from e
     _walk(value, what=what, depth_max=limits.json_depth_max, strings=r"\u" in text)
     return value
 
@@ -138,26 +125,37 @@ def parse_with_part(
     Raises:
         LimitError, JsonError: as `parse_object`, or more is kept than the limit.
     """
+    text = _decoded(raw, what=what, size_max=size_max, limits=limits)
+    builder = _Builder(what=what, keys="exact", numbers="any", limits=limits)
+    with _in_our_words(what, limits=limits):
+        value = builder.object(list(_members(text, builder, member=member, keep=keep)))
+    _walk(value, what=what, depth_max=limits.json_depth_max, strings=r"\u" in text)
+    return value
+
+
+def _decoded(raw: bytes, *, what: str, size_max: int, limits: Limits) -> str:
     if len(raw) > size_max:
         raise LimitError(
             f"{what} is too large", expected=f"at most {size_max} bytes", found=f"{len(raw)} bytes"
         )
     _expect_affordable(raw, what=what, limits=limits)
     try:
-        text = raw.decode("utf-8")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as e:
         raise JsonError(f"{what} is not UTF-8", where=f"byte {e.start}") from e
-    builder = _Builder(what=what, keys="exact", numbers="any", limits=limits)
+
+
+@contextmanager
+def _in_our_words(what: str, *, limits: Limits) -> Iterator[None]:
+    """Translate what the standard library raises."""
     try:
-        value = builder.object(list(_members(text, builder, member=member, keep=keep)))
+        yield
     except json.JSONDecodeError as e:
         raise JsonError(f"{what} is not JSON", where=f"character {e.pos}", found=e.msg) from e
     except RecursionError as e:
         raise LimitError(
             f"{what} is nested too deeply", expected=f"at most {limits.json_depth_max} levels"
         ) from e
-    _walk(value, what=what, depth_max=limits.json_depth_max, strings=r"\u" in text)
-    return value
 
 
 def _members(
