@@ -37,16 +37,7 @@ def _lines(one: Recheck) -> Iterator[str]:
     yield f"{image.name}  {image.image}"
     at = format_instant(attempt.at)
     yield f"  let in by record {held.record.number}, {at}, into {held.target}"
-    if one.refused is None:
-        yield "  ok       policy: it would be let in today"
-        if one.judgement is not None:
-            for claim in one.judgement.claims:
-                yield f"             {claim.words}: said by {', '.join(claim.who)}"
-    else:
-        yield f"  REFUSED  {one.refused.code}: {one.refused}"
-        reasons = one.refused.reasons if isinstance(one.refused, PolicyError) else ()
-        if len(reasons) > 1:
-            yield from (f"             {reason}" for reason in reasons)
+    yield from _judged(one)
     if one.expired:
         yield "  note     its bundle has expired since: nothing else is loaded from it"
     if one.older_trust:
@@ -60,6 +51,22 @@ def _lines(one: Recheck) -> Iterator[str]:
         yield f"             {what} = {value}"
     for downgrade in attempt.downgrades:
         yield f"  DOWNGRADE {downgrade}; let in because: {attempt.downgrade}"
+
+
+def _judged(one: Recheck) -> Iterator[str]:
+    if one.refused is None:
+        yield "  ok       policy: it would be let in today"
+        if one.judgement is not None:
+            for claim in one.judgement.claims:
+                if claim.excepted is None:
+                    yield f"             {claim.words}: said by {', '.join(claim.who)}"
+            for words in one.judgement.exceptions:
+                yield f"  EXCEPTED {words}"
+    else:
+        yield f"  REFUSED  {one.refused.code}: {one.refused}"
+        reasons = one.refused.reasons if isinstance(one.refused, PolicyError) else ()
+        if len(reasons) > 1:
+            yield from (f"             {reason}" for reason in reasons)
 
 
 def last_line(found: Sequence[Recheck]) -> str:
@@ -94,6 +101,7 @@ def _plain(one: Recheck) -> JsonObject:
         "facts": [{"what": what, "value": value} for what, value in one.facts],
         "expired": one.expired,
         "older_trust": one.older_trust,
+        "exceptions": [] if one.judgement is None else list(one.judgement.exceptions),
         "downgrade": one.held.record.attempt.downgrade,
         "refused": error_plain(one.refused),
         "drift": error_plain(one.drift),

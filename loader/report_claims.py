@@ -43,6 +43,14 @@ def claim_lines(claim: ClaimResult) -> Iterator[str]:
         yield f"             log {place.log[:LOG_LENGTH_SHOWN]}, index {place.log_index}"
 
 
+def short_line(claim: ClaimResult) -> str:
+    """Return one line of a claim in a summary: an exception is never put as what holds."""
+    if claim.excepted is not None:
+        return f"EXCEPTED  {claim.claim}: {claim.excepted.code}, let through {claim.exemption}"
+    at = f" at {format_instant(max(claim.at))}" if claim.at else ""
+    return f"ok        {claim.claim}: {'; '.join(claim.who)}{at}"
+
+
 def refused_lines(words: str, problem: Problem) -> Iterator[str]:
     """Yield why something is refused, what was expected and found, and how to mend it."""
     yield f"  REFUSED  {words}"
@@ -115,6 +123,16 @@ def claim_plain(claim: ClaimResult) -> JsonObject:
             "reason": claim.exemption.reason,
             "until": claim.exemption.until.isoformat(),
         },
+    }
+
+
+def short_plain(claim: ClaimResult) -> JsonObject:
+    """Return a claim as a summary has it."""
+    return {
+        "claim": claim.claim,
+        "holds": claim.holds,
+        "who": list(claim.who),
+        "exception": claim_plain(claim)["exception"],
     }
 
 

@@ -69,6 +69,8 @@ class Status:
     loaded: Record | None
     """The newest record that let something in."""
     downgrades: tuple[Record, ...]
+    exceptions: tuple[str, ...]
+    """What of all that is loaded was let in though it is not as policy asks, and why."""
     error: AirlockError | None
     """Why memory, policy or anchors could not be read."""
 
@@ -92,11 +94,12 @@ def examine(places: Places, host: Host | AirlockError, *, now: datetime) -> Stat
             records = tuple(ledger.records())
     except AirlockError as e:
         error = error or e
+    held = held_images(records)
     return Status(
         now=now,
         records=len(records),
         head=Noted(number=records[0].number, hash=records[0].hash) if records else None,
-        held=held_images(records),
+        held=held,
         floors=seen.floors,
         note=seen.note,
         anchors=()
@@ -105,6 +108,9 @@ def examine(places: Places, host: Host | AirlockError, *, now: datetime) -> Stat
         last=tuple(r for r in records if r.attempt.verb != "begin")[:ATTEMPT_COUNT],
         loaded=next((r for r in records if r.attempt.outcome in _GOOD), None),
         downgrades=tuple(r for r in records if r.attempt.downgrade is not None),
+        exceptions=tuple(
+            dict.fromkeys(words for one in held for words in one.record.attempt.exceptions)
+        ),
         error=error,
     )
 
@@ -171,6 +177,8 @@ def _lines(status: Status) -> Iterator[str]:
         attempt = record.attempt
         at = format_instant(attempt.at)
         yield f"DOWNGRADE  record {record.number}, {at}, let in because: {attempt.downgrade}"
+    for words in status.exceptions:
+        yield f"EXCEPTED   {words}"
 
 
 def _clock(status: Status) -> Iterator[str]:
@@ -235,6 +243,7 @@ def as_json(status: Status) -> str:
         ],
         "attempts": [_attempt(record) for record in status.last],
         "downgrades": [_attempt(record) for record in status.downgrades],
+        "exceptions": list(status.exceptions),
         **error_plain(status.error),
     }
     return json.dumps(document, sort_keys=True, indent=2, ensure_ascii=True) + "\n"

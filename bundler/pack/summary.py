@@ -12,7 +12,8 @@ from bundler.inspect import in_words
 from bundler.second_opinion import SecondOpinion
 from loader.model.fields import format_instant
 from loader.model.strictjson import JsonObject
-from loader.policy.facts import ClaimResult, ImageJudgement, Judgement
+from loader.policy.facts import ImageJudgement, Judgement
+from loader.report_claims import short_line, short_plain
 from loader.verify.growth import Growth
 
 SCHEMA: Final = "airlock-pack/1"
@@ -39,7 +40,7 @@ class Packed:
         for image in self.judgement.images:
             yield from _image(image)
         for claim in self.judgement.bundle.results:
-            yield f"bundle    {_claim(claim)}"
+            yield f"bundle    {short_line(claim)}"
         yield f"opinion   second opinion (sigstore-python): {self.opinion}"
         for log in self.logs:
             earlier = len(log.continues) - 1
@@ -74,9 +75,7 @@ class Packed:
                     "digest": str(image.entry.image.digest),
                     "platforms": [str(kept.platform) for kept in image.entry.platforms],
                     "evidence": dict(_stores(image)),
-                    "claims": [
-                        {"claim": claim.claim, "who": list(claim.who)} for claim in image.claims
-                    ],
+                    "claims": [short_plain(claim) for claim in image.claims],
                 }
                 for image in self.judgement.images
             ],
@@ -108,12 +107,7 @@ def _image(image: ImageJudgement) -> Iterator[str]:
     found = ", ".join(f"{count} {store}" for store, count in _stores(image).items())
     yield f"  evidence  {found or 'none'}"
     for claim in image.claims:
-        yield f"  ok        {_claim(claim)}"
-
-
-def _claim(claim: ClaimResult) -> str:
-    at = f" at {format_instant(max(claim.at))}" if claim.at else ""
-    return f"{claim.claim}: {'; '.join(claim.who)}{at}"
+        yield f"  {short_line(claim)}"
 
 
 def _stores(image: ImageJudgement) -> dict[str, int]:

@@ -11,9 +11,9 @@ from bundler.promote.order import PromoteOrder
 from bundler.promote.tags import TagStep
 from bundler.registry.publication import Publication
 from bundler.registry.publisher import Missing
-from loader.model.fields import format_instant
 from loader.model.strictjson import JsonObject
-from loader.policy.facts import ClaimResult, Judgement
+from loader.policy.facts import Judgement
+from loader.report_claims import short_line, short_plain
 
 SCHEMA: Final = "airlock-promote/1"
 _WORDS: Final = {"set": "set", "move": "moved", "there": "is there", "left": "left where it is"}
@@ -50,7 +50,7 @@ class Promoted:
         yield f"image     {self.order.source.reference}"
         yield f"  digest    {image.entry.image.digest}"
         for claim in image.claims:
-            yield f"  ok        {_claim(claim)}"
+            yield f"  {short_line(claim)}"
         yield f"to        {self.order.destination.name}"
         yield f"  {self._copied()}"
         if not self.order.dry_run:
@@ -97,7 +97,7 @@ class Promoted:
             "digest": str(self.publication.top.descriptor.digest),
             "dry_run": self.order.dry_run,
             "drift": self.drifts,
-            "claims": [{"claim": claim.claim, "who": list(claim.who)} for claim in image.claims],
+            "claims": [short_plain(claim) for claim in image.claims],
             "missing": {
                 "blobs": [str(blob.digest) for blob in missing.blobs],
                 "manifests": [str(one.descriptor.digest) for one in missing.manifests],
@@ -107,8 +107,3 @@ class Promoted:
             "notes": list(self.notes),
             "warnings": list(self.warnings),
         }
-
-
-def _claim(claim: ClaimResult) -> str:
-    at = f" at {format_instant(max(claim.at))}" if claim.at else ""
-    return f"{claim.claim}: {'; '.join(claim.who)}{at}"

@@ -127,6 +127,16 @@ def test_an_exception_is_said_in_words_and_as_json(at: Desk) -> None:
     ran = at.verify(at.tagged, "--policy", str(policy), root=False)
     assert "EXCEPTED sbom of spdx" in ran.out
     assert "let through until 2026-12-31: ACME-12" in ran.out
+    options = ("--policy", str(policy), "--plain", "--no-log-proofs", "-o")
+    packed = at.ask("pack", at.tagged, *options, str(at.folder / "a.tar"))
+    assert packed.status == 0, packed.err
+    assert (
+        "  EXCEPTED  sbom: no-evidence.claim, let through until 2026-12-31: ACME-12" in packed.out
+    )
+    packed = at.ask("pack", at.tagged, *options, str(at.folder / "b.tar"), "--json")
+    (image,) = packed.document["images"]
+    assert [claim["holds"] for claim in image["claims"]] == ["excepted", "met"]
+    assert image["claims"][0]["exception"]["reason"] == "ACME-12"
 
 
 def test_a_block_that_matches_no_image_is_said_by_every_verb(at: Desk) -> None:

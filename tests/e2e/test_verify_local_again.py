@@ -114,7 +114,13 @@ def test_an_exception_that_was_used_is_in_the_record_and_shown_ever_after(
         said = host.run(*verb).out
         assert said.count("EXCEPTION") == 1, said
         assert "ACME-12" in said
-    assert host.run("verify-local", "--all").status == 0
+    again = host.run("verify-local", "--all")
+    assert again.status == 0, again.err
+    for said in (again.out, host.run("status").out):
+        [line] = [one for one in said.splitlines() if "EXCEPTED " in one]
+        assert words in line
+    [image] = host.run("verify-local", "--all", "--json").verdict["images"]
+    assert image["exceptions"] == [words]
     _rule(host, POLICY + EXCEPTED.replace("2999", "2020"))
     assert host.run("verify-local", "--all").status == 10, "it holds no longer"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,6 +37,7 @@ def status(*records: Record, **more: Any) -> Status:  # noqa: ANN401
         "last": records,
         "loaded": next((r for r in records if r.attempt.outcome == "loaded"), None),
         "downgrades": tuple(r for r in records if r.attempt.downgrade),
+        "exceptions": (),
         "error": None,
     }
     return Status(**(plain | more))
@@ -72,6 +74,13 @@ def test_one_line_says_the_worst(
     assert words in line
     assert line.count("\n") == line.count("|") == 1
     assert said in NAGIOS
+
+
+def test_what_is_loaded_by_an_exception_is_shown_as_long_as_it_is_there() -> None:
+    words = "exception for r.example/a:1: sbom is not as asked, let through until 2026-12-31: A-1"
+    found = status(LOADED, exceptions=(words,))
+    assert f"EXCEPTED   {words}\n" in as_text(found)
+    assert json.loads(as_json(found))["exceptions"] == [words]
 
 
 def test_every_downgrade_is_shown_ever_after() -> None:
