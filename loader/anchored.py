@@ -27,6 +27,7 @@ from loader.verify.growth import verify_growth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from loader.carried import Carried
     from loader.graph import ImageGraph
@@ -135,11 +136,17 @@ def note_of(
 
 
 def growth_of(
-    statement: BundleStatement, blobs: BlobSource, trust: TrustStore, *, limits: Limits
+    statement: BundleStatement,
+    blobs: BlobSource,
+    trust: TrustStore,
+    *,
+    at: datetime | None,
+    limits: Limits,
 ) -> Grown:
     """Verify what shows how logs grew; what does not hold shows nothing, and is said.
 
-    To refuse it would give whoever carries the bundle no less than leaving it away does.
+    To refuse it would give whoever carries the bundle no less than leaving it away does. `at` is
+    the newest verified time of the bundle.
 
     Raises:
         MissingError, DigestError: the bundle promises it and does not hold it.
@@ -166,7 +173,7 @@ def growth_of(
         raw = blobs.read(blob, where=where, size_max=limits.log_growth_size_max)
         try:
             growth = LogGrowth.parse(raw, where=where, limits=limits)
-            found.append(verify_growth(growth, trust.logs))
+            found.append(verify_growth(growth, trust.logs, at=at))
         except (FormatError, VerificationError) as e:
             problems.append(replace(Problem.of(e), where=e.where or where))
     return Grown(logs=tuple(found), problems=tuple(problems))

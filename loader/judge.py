@@ -256,7 +256,7 @@ def judge(
         learned=renewal.learned.and_more(carried.learned).and_more(lists.learned),
         lists=lists.problems,
         reference_time=reference_time,
-        grown=growth_of(statement, blobs, trust, limits=limits),
+        grown=growth_of(statement, blobs, trust, at=reference_time, limits=limits),
     )
 
 

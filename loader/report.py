@@ -365,6 +365,7 @@ def _log_plain(log: Standing) -> JsonObject:
         "size": None if log.newest is None else log.newest.size,
         "remembered_size": None if log.remembered is None else log.remembered.size,
         "required": log.required,
+        "beside": log.beside,
     }
 
 

@@ -168,7 +168,7 @@ def consider(
     warnings += [
         f"log {one.name}: {one.words}"
         for one in logs
-        if one.holds == "unwitnessed" and one.remembered is not None
+        if (one.holds == "unwitnessed" and one.remembered is not None) or one.beside
     ]
     warnings += _expect_fresh(candidate, time, clock=clock)
     before = floors.channels.get(candidate.channel or "")

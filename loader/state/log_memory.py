@@ -15,7 +15,8 @@ who keeps every head that it shipped in the channel, can still link to it next t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from loader.errors import LogForkError, UnwitnessedError, shown
@@ -54,6 +55,9 @@ class Standing:
     keep: LogTree | None = None
     """What to remember from now on; None leaves it as it is."""
     required: bool = False
+    beside: int = 0
+    """Of a tree that is seen for the first time: how many others this host knows that the same key
+    signed. Rekor v1 begins another one with each shard; so can whoever stole its key."""
 
     @property
     def words(self) -> str:
@@ -61,7 +65,9 @@ class Standing:
         size = "" if self.newest is None else f", {self.newest.size} leaves"
         match self.holds:
             case "first":
-                return f"seen for the first time{size}"
+                trees = "1 other tree" if self.beside == 1 else f"{self.beside} other trees"
+                beside = f", beside {trees} of the same key" if self.beside else ""
+                return f"seen for the first time{size}{beside}"
             case "witnessed":
                 before = "" if self.remembered is None else f" from {self.remembered.size}"
                 return f"witnessed{size}: it grew{before}" if self._grew else f"witnessed{size}"
@@ -123,6 +129,7 @@ def compare(
     grown: dict[Place, list[Growth]] = {}
     for one in growth:
         grown.setdefault((one.newest.log, one.newest.origin), []).append(one)
+    known = Counter(log for log, _ in memory)
     standings = []
     for place in sorted(seen.keys() | grown.keys()):
         found = _Found(
@@ -133,9 +140,10 @@ def compare(
             mine=memory.get(place, {}).get(channel or NO_CHANNEL),
         )
         _expect_one_history(found, name=names[place[0]])
-        standings.append(
-            _standing(found, place, name=names[place[0]], required=place[0] in required)
-        )
+        standing = _standing(found, place, name=names[place[0]], required=place[0] in required)
+        if standing.holds == "first":
+            standing = replace(standing, beside=known[place[0]] - (place in memory))
+        standings.append(standing)
     bare = dict.fromkeys(one.log for one in counting if one.tree is None)
     standings += [
         Standing(

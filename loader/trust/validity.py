@@ -46,6 +46,10 @@ class Validity:
         """Tell whether an instant lies in the window."""
         return (self.start is None or self.start <= at) and (self.end is None or at <= self.end)
 
+    def has_begun(self, at: datetime) -> bool:
+        """Tell whether an instant lies in the window, or behind it."""
+        return self.start is None or self.start <= at
+
     def __str__(self) -> str:
         start = "the beginning" if self.start is None else self.start.isoformat()
         end = "no end" if self.end is None else self.end.isoformat()

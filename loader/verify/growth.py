@@ -18,6 +18,7 @@ from loader.witness import Verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from loader.model.growth import LogGrowth
     from loader.trust.trusted_root import Log
@@ -33,18 +34,38 @@ class Growth:
     continues: frozenset[LogTree]
 
 
-def verify_growth(growth: LogGrowth, logs: Iterable[Log]) -> Verified[Growth]:
+def verify_growth(
+    growth: LogGrowth, logs: Iterable[Log], *, at: datetime | None = None
+) -> Verified[Growth]:
     """Check a checkpoint, and that its tree continues every tree that is named beside it.
 
+    A checkpoint has no time. So a key whose window has ended still says how its log grew: its last
+    tree is asked for long after it is closed, and links only what the log signed before. But a key
+    whose window has not begun by any verified time has signed nothing yet.
+
+    Args:
+        growth: the checkpoint and the earlier trees.
+        logs: of the trusted roots.
+        at: the newest verified time of what it came with.
+
     Raises:
-        CheckpointError: no log of these has the id, or it did not sign the checkpoint.
+        CheckpointError: no log of these has the id, its key is not trusted yet, or it did not sign
+            the checkpoint.
         ConsistencyError: the tree does not continue one of the others.
     """
     checkpoint = growth.checkpoint
-    log = next((one for one in logs if one.log_id == growth.log_id), None)
-    if log is None:
+    known = [one for one in logs if one.log_id == growth.log_id]
+    if not known:
         raise CheckpointError(
             "a checkpoint of a log that no pinned trusted root knows", found=growth.log_id.hex()
+        )
+    log = next((one for one in known if at is None or one.valid_for.has_begun(at)), None)
+    if log is None:
+        raise CheckpointError(
+            "a checkpoint by a key that no trusted root trusts yet",
+            where=known[0].name,
+            expected=str(known[0].valid_for),
+            found="" if at is None else at.isoformat(),
         )
     verify_checkpoint(checkpoint, log)
     for tree in growth.trees:

@@ -186,6 +186,32 @@ def test_a_fork_behind_the_remembered_tree_cannot_be_linked(channel: Channel) ->
     assert channel.remembered() == before
 
 
+@pytest.mark.parametrize("required", [True, False])
+def test_another_tree_of_the_same_key_is_new_and_that_is_said(
+    channel: Channel,
+    required: bool,  # noqa: FBT001
+) -> None:
+    """What docs/threat-model.md does not promise: a shard, or a thief of the key, begins one."""
+    if required:
+        channel.require()
+    assert channel.host.load(channel.pack()).status == 0
+    remembered = channel.remembered()
+    known = channel.log.tree.size
+    other = channel.log.fork(2)
+    other.tree_id += 1
+    channel.publisher.world.rekor1 = other
+    ran = channel.host.load(channel.pack())
+    assert ran.status == 0, ran.err
+    [log] = [one for one in ran.verdict["logs"] if one["origin"] == other.origin]
+    assert (log["holds"], log["beside"], log["size"]) == ("first", 1, other.tree.size)
+    said = f"seen for the first time, {other.tree.size} leaves, beside 1 other tree of the same key"
+    assert [said in warning for warning in ran.verdict["warnings"]] == [True]
+    assert said in channel.host.records()[-1]["notes"][-1]
+    assert len(channel.host.memory()["trust"]) == 2, "both trees are remembered from now on"
+    assert known in {*remembered.values()}
+    assert channel.host.verify(channel.pack([other.tree.size])).status == 0
+
+
 @pytest.mark.parametrize(
     ("raw", "words"),
     [

@@ -140,9 +140,16 @@ def test_what_another_channel_saw_is_compared_as_well() -> None:
         come(tree(10, "fork"), memory=TEN, channel=None)
 
 
-def test_another_tree_under_the_same_key_is_another_log() -> None:
-    [one] = come(tree(10, "other", origin="rekor.example - 2"), memory=TEN)
-    assert one.holds == "first"
+@pytest.mark.parametrize("required", [True, False])
+def test_another_tree_under_the_same_key_is_another_log(required: bool) -> None:  # noqa: FBT001
+    """Rekor v1 begins one with each shard, and so can whoever stole its key: it is said."""
+    [one] = come(tree(10, "other", origin="rekor.example - 2"), memory=TEN, required=required)
+    assert (one.holds, one.beside, one.problem) == ("first", 1, None)
+    assert one.words == "seen for the first time, 10 leaves, beside 1 other tree of the same key"
+    [again] = come(tree(10), memory=TEN)
+    assert again.beside == 0
+    [elsewhere] = come(tree(20), memory=TEN, channel="other")
+    assert (elsewhere.holds, elsewhere.beside) == ("first", 0), "the same tree, in another channel"
 
 
 def test_two_trees_that_continue_a_third_may_have_parted() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from loader.errors import (
 from loader.limits import Limits
 from loader.model.growth import LogGrowth
 from loader.trust.trusted_root import Log, TrustedRoot
+from loader.trust.validity import Validity
 from loader.verify.facts import LogTree
 from loader.verify.growth import Growth, verify_growth
 from tests.fakes.content import encode
@@ -56,6 +59,22 @@ def test_the_newest_tree_alone() -> None:
     same = fake.growth(WORLD.rekor1, (WORLD.rekor1.tree.size,))
     assert same["trees"][0]["hashes"] == []
     assert len(judged(same).continues) == 1
+
+
+def test_a_key_shows_nothing_before_its_window_begins() -> None:
+    """A checkpoint has no time: what is known is that the world is at least this old."""
+    raw = fake.written(fake.growth(WORLD.rekor1, SIZES))
+    growth = LogGrowth.parse(raw, where="growth")
+    begins = next(log.valid_for.start for log in LOGS if log.log_id == growth.log_id)
+    assert begins is not None
+    at_once = verify_growth(growth, LOGS, at=begins)
+    assert at_once.value == verify_growth(growth, LOGS).value, "nothing dates the evidence"
+    with pytest.raises(CheckpointError, match="trusts yet"):
+        verify_growth(growth, LOGS, at=begins - timedelta(seconds=1))
+    later = replace(LOGS[0], valid_for=Validity(start=begins, end=begins + timedelta(days=1)))
+    assert later.log_id == growth.log_id
+    closed = verify_growth(growth, [later], at=begins + timedelta(days=900))
+    assert closed.value == at_once.value, "a closed log's last tree is asked for long after"
 
 
 def _flip(text: str) -> str:
