@@ -29,6 +29,7 @@ from loader.trust.memory import RoleSeen, RootsSeen
 from loader.trust.notary_ids import bare_key_id
 from loader.verify.notary.certificates import root_chain
 from loader.verify.notary.facts import ContentTrust, RoleFacts, RootCertificate, SignedTag
+from loader.verify.notary.paths import Paths
 from loader.verify.notary.roots import verify_roots
 from loader.verify.notary.signatures import expect_signed, public_key
 from loader.witness import Verified
@@ -174,7 +175,8 @@ class _Walk:
             one = self._delegated(keys, listed[keys.name])
             found.append(one)
             if one.targets is not None and not one.facts.problem:
-                pending[:0] = [_restricted(child, keys) for child in one.targets.delegations]
+                allowed = Paths(keys.paths)
+                pending[:0] = [_restricted(child, allowed) for child in one.targets.delegations]
         return tuple(found), tuple(unpublished)
 
     def _delegated(self, keys: RoleKeys, fingerprint: Fingerprint) -> _Held:
@@ -241,10 +243,9 @@ def _understood(name: str, parse: Callable[[], _Parsed]) -> _Parsed:
         ) from e
 
 
-def _restricted(child: RoleKeys, parent: RoleKeys) -> RoleKeys:
+def _restricted(child: RoleKeys, parent: Paths) -> RoleKeys:
     """Return a delegation with those of its paths that its parent may hold itself."""
-    paths = tuple(p for p in child.paths if any(p.startswith(above) for above in parent.paths))
-    return replace(child, paths=paths)
+    return replace(child, paths=tuple(path for path in child.paths if parent.cover(path)))
 
 
 def _facts(
@@ -306,10 +307,11 @@ def _tags(roles: tuple[_Held, ...], wanted: frozenset[str] | None) -> Iterator[S
     for role in roles:
         if role.targets is None or role.facts.problem:
             continue
+        paths = Paths(role.keys.paths)
         for name, fingerprint in sorted(role.targets.targets.items()):
             if wanted is not None and name not in wanted:
                 continue
-            if any(name.startswith(path) for path in role.keys.paths):
+            if paths.cover(name):
                 yield SignedTag(role=role.facts.name, name=name, fingerprint=fingerprint)
 
 
