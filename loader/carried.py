@@ -15,8 +15,10 @@ from loader.digest import Digest
 from loader.errors import TrustUnconfirmedError
 from loader.limits import DEFAULT_LIMITS
 from loader.model.notary_roles import BASE_ROLES, RELEASES, TIMESTAMP
+from loader.renewal import CHANGES_SHOWN
 from loader.trust.freshness import Dates
 from loader.trust.memory import NO_MEMORY, Learned
+from loader.trust.root_change import RootChange, role_moves
 from loader.trust.store import TrustStore
 from loader.verify.notary.repository import verify_repository
 from loader.verify.notary.words import root_changes
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from loader.verify.notary.facts import ContentTrust
 
 _SUFFIX: Final = ".json"
-_CHANGES_SHOWN: Final = 8
 TIMESTAMP_STALENESS: Final = timedelta(days=365)
 """How long past its expiry a timestamp is taken where the policy does not say. It lives a
 fortnight, and its server may be gone; other roles live for years, and have all anchors' limit."""
@@ -109,6 +110,7 @@ class Carried:
                 for anchor, trust in self.repositories
             },
             files={Digest.of(trust.root): trust.root for _, trust in self.repositories},
+            changes=tuple(self._changed(anchor, trust) for anchor, trust in self.repositories),
         )
 
     def settled(self, renewal: Renewal) -> Renewal:
@@ -182,25 +184,31 @@ class Carried:
             self._expect_confirmed(anchor, found)
         return found
 
-    def root_change(self, anchor: str, trust: ContentTrust) -> tuple[int, tuple[str, ...]]:
-        """Return the version of the root that a repository went on from, and what is different.
+    def _changed(self, anchor: str, trust: ContentTrust) -> RootChange:
+        """Say what is different from the root that a repository went on from.
 
         That root is the newest one that this host has seen; of a repository that it sees for the
         first time, the one that the pin speaks of.
         """
         old = self._begun[anchor, trust.gun]
         seen = self._memory.roots("notary", memory_name(anchor, trust.gun))
-        version = trust.begins if seen is None else seen.newest
-        return version, root_changes(old, trust.root, limits=self._limits)
+        return RootChange(
+            anchor=anchor,
+            what=f"Notary root of {trust.gun}",
+            before=trust.begins if seen is None else seen.newest,
+            after=trust.seen.newest,
+            lines=root_changes(old, trust.root, limits=self._limits),
+            roles=role_moves({r.name: (r.version, r.expires) for r in trust.roles}, seen),
+        )
 
     def _expect_confirmed(self, anchor: str, trust: ContentTrust) -> None:
-        version, lines = self.root_change(anchor, trust)
-        if trust.seen.newest > version:
+        change = self._changed(anchor, trust)
+        if change.is_rotation:
             raise TrustUnconfirmedError(
                 "a newer Notary root that nobody on this host has confirmed",
                 where=f"{anchor}: {trust.gun}",
-                expected=f"root {version}",
-                found="; ".join((f"root {trust.seen.newest}", *lines[:_CHANGES_SHOWN])),
+                expected=f"root {change.before}",
+                found="; ".join((f"root {change.after}", *change.lines[:CHANGES_SHOWN])),
                 hint="`airlock-loader trust import` shows the change, and takes it once confirmed",
             )
 

@@ -93,6 +93,7 @@ def _record(record: Record) -> Iterator[str]:
         yield f"{indent}{image.name}  {image.image}{what}"
     if len(attempt.images) > IMAGE_COUNT_SHOWN:
         yield f"{indent}and {len(attempt.images) - IMAGE_COUNT_SHOWN} more images"
+    yield from (f"{indent}trust {line}" for change in attempt.trust for line in change.words())
     yield from (f"{indent}{line}" for line in _exceptional(attempt))
 
 
@@ -173,16 +174,23 @@ def _reason(one: Reason) -> Iterator[str]:
     )
     yield f"  bundle     {attempt.statement}, {channel}, {attempt.archive}"
     yield f"  policy     {attempt.policy}"
-    for name, digest in attempt.anchors:
-        yield f"  anchor     {name} {digest}"
-    if attempt.time is not None:
-        yield f"  time       {format_instant(attempt.time)}, the newest verified one in the bundle"
-    for note in attempt.notes:
-        yield f"  reckoned   {note}"
+    yield from (f"  {line}" for line in _judged_by(attempt))
     for what, value in image.read_back:
         yield f"  read back  {what} = {value}"
     yield f"  loader     {attempt.loader}"
     yield from (f"  {line}" for line in _exceptional(attempt))
+
+
+def _judged_by(attempt: Attempt) -> Iterator[str]:
+    """Say which trust it was judged by, how that moved with it, and what time it was."""
+    for name, digest in attempt.anchors:
+        yield f"anchor     {name} {digest}"
+    for change in attempt.trust:
+        yield from (f"trust      {line}" for line in change.words())
+    if attempt.time is not None:
+        yield f"time       {format_instant(attempt.time)}, the newest verified one in the bundle"
+    for note in attempt.notes:
+        yield f"reckoned   {note}"
 
 
 def why_json(wanted: str, reasons: Sequence[Reason]) -> str:

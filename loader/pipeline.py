@@ -224,6 +224,8 @@ def _admit(
         limits=limits,
     )
     trace.judgement = authorized.value
+    for change in authorized.value.learned.changes:
+        trace.warnings.extend(f"{change.anchor}: {warning}" for warning in change.warnings)
     admitted = admit(
         authorized,
         floors,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from loader.digest import Digest
 from loader.errors import (
@@ -25,6 +25,7 @@ from loader.errors import (
 from loader.limits import DEFAULT_LIMITS, Limits
 from loader.trust.anchors import label_of
 from loader.trust.memory import NOTHING_LEARNED, Learned, Seen, TrustKey, TrustMemory
+from loader.trust.root_change import RootChange, role_moves
 from loader.trust.store import Anchor, TrustStore
 from loader.trust.trusted_root import TrustedRoot
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from loader.trust.tuf_pin import TufPin
     from loader.trust.tuf_replay import Replayed
     from loader.verify.keyless import SigstoreKeys
+
+CHANGES_SHOWN: Final = 8
+"""Lines of a change that the one line of a refusal holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,29 +135,59 @@ def renew(
     if not wanted:
         return Renewal(trust=trust)
     run = _Run(trust=trust, carried=carried, blobs=blobs, memory=memory, limits=limits)
-    for name in wanted:
+    changes: list[RootChange] = []
+    for name in dict.fromkeys(wanted):
         run.renew(name)
+        changes.append(_changed(name, run.repositories[name], trust, memory))
         if name in confirm:
-            _expect_confirmed(name, run.repositories[name], trust, memory)
+            _expect_confirmed(changes[-1])
     return Renewal(
         trust=TrustStore(anchors=tuple(run.anchors.values())),
         repositories=run.repositories,
-        learned=Learned(seen=run.seen, files=run.files),
+        learned=Learned(seen=run.seen, files=run.files, changes=tuple(changes)),
     )
 
 
-def _expect_confirmed(
-    name: str, repository: Replayed, trust: TrustStore, memory: TrustMemory
-) -> None:
+def _changed(name: str, repository: Replayed, trust: TrustStore, memory: TrustMemory) -> RootChange:
+    """Say what is different from the newest root that this host knows."""
+    from loader.trust.tuf_words import DelegatorWords, changes  # noqa: PLC0415 - loads tuf.api
+
     seen = memory.roots("tuf", name)
-    pinned = [a.tuf.version() for a in trust.anchors if a.name == name and a.tuf is not None]
-    known = max([*pinned, *(() if seen is None else (seen.newest,))])
-    if repository.root_version > known:
+    pin = next(a.tuf for a in trust.anchors if a.name == name and a.tuf is not None)
+    old = known_root(pin, memory, name)
+    after = DelegatorWords.parse(repository.root, name=name)
+    lines: tuple[str, ...] = ()
+    if old != repository.root:
+        lines = changes(DelegatorWords.parse(old, name=name), after)
+    return RootChange(
+        anchor=name,
+        what="TUF root",
+        before=max(pin.version(), 0 if seen is None else seen.newest),
+        after=after.version,
+        lines=lines,
+        roles=role_moves({r.name: (r.version, r.expires) for r in repository.roles.values()}, seen),
+        warnings=after.warnings(),
+    )
+
+
+def known_root(pin: TufPin, memory: TrustMemory, name: str) -> bytes:
+    """Return the newest root that this host has: the pinned one, or one that it followed to."""
+    from loader.trust.tuf_replay import NEWEST_ROOT  # noqa: PLC0415 - loads tuf.api
+
+    seen = memory.roots("tuf", name)
+    digest = None if seen is None else seen.files.get(NEWEST_ROOT)
+    kept = None if digest is None else memory.files.get(digest)
+    newer = seen is not None and kept is not None and seen.newest >= pin.version()
+    return kept if newer and kept is not None else pin.root
+
+
+def _expect_confirmed(change: RootChange) -> None:
+    if change.is_rotation:
         raise TrustUnconfirmedError(
             "a newer root that nobody on this host has confirmed",
-            where=name,
-            expected=f"root {known}",
-            found=f"root {repository.root_version}",
+            where=change.anchor,
+            expected=f"root {change.before}",
+            found="; ".join((f"root {change.after}", *change.lines[:CHANGES_SHOWN])),
             hint="`airlock-loader trust import` shows the change, and takes it once confirmed",
         )
 

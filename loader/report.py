@@ -83,7 +83,7 @@ def as_text(outcome: Outcome, *, explain: bool = False) -> str:
 
 
 def _lines(outcome: Outcome, *, explain: bool) -> Iterator[str]:
-    yield from _head(outcome)
+    yield from _head(outcome, explain=explain)
     if outcome.trace.judgement is not None:
         yield from _judged(outcome.trace.judgement, outcome, explain=explain)
     if isinstance(outcome.error, PolicyError):
@@ -117,9 +117,17 @@ def _judged(judgement: Judgement, outcome: Outcome, *, explain: bool) -> Iterato
     for image in judgement.images:
         yield from _image(image, outcome, receipts, explain=explain)
     yield from (f"  warning  {words}" for words in judgement.list_warnings)
+    yield from _trust(judgement, explain=explain)
+
+
+def _trust(judgement: Judgement, *, explain: bool) -> Iterator[str]:
+    """Say which carried trust material judged, how roots changed, and what else was carried."""
     for name, repository in judgement.renewal.repositories.items():
         roles = ", ".join(f"{r.name} {r.version}" for r in repository.roles.values())
         yield f"  trust    {name}: renewed by this bundle, TUF {roles}"
+    for change in judgement.learned.changes:
+        if change.is_rotation:
+            yield from (f"  trust    {line}" for line in change.words())
     for note in judgement.trust:
         if note.kind == "policy":
             yield "  proposes another policy: airlock-loader policy diff shows what it changes"
@@ -127,7 +135,7 @@ def _judged(judgement: Judgement, outcome: Outcome, *, explain: bool) -> Iterato
             yield f"  carried trust material {note.anchor}: {note.holds} (never used by itself)"
 
 
-def _head(outcome: Outcome) -> Iterator[str]:
+def _head(outcome: Outcome, *, explain: bool) -> Iterator[str]:
     trace, statement = outcome.trace, outcome.trace.statement
     yield f"{trace.archive}: {sized(trace.size)}"
     if outcome.confinement:
@@ -138,7 +146,7 @@ def _head(outcome: Outcome) -> Iterator[str]:
         if statement is not None:
             for words in without_image_words(policy.rules, _references(statement)):
                 yield f"             {words}"
-        yield from _times(trace, outcome.host)
+        yield from _times(trace, outcome.host, explain=explain)
     if statement is None:
         return
     yield f"  statement  {statement.digest}"
@@ -155,12 +163,12 @@ def _references(statement: BundleStatement) -> tuple[Reference, ...]:
     return tuple(entry.reference for entry in statement.images)
 
 
-def _times(trace: Trace, host: Host) -> Iterator[str]:
-    """Yield what time was taken for now, and how old that makes each anchor."""
+def _times(trace: Trace, host: Host, *, explain: bool) -> Iterator[str]:
+    """Yield what time was taken for now, and how old that makes each anchor that has an age."""
     time = trace.time(host)
     yield f"  time       {format_instant(time.at)}, {time.words}"
-    for age in trace.ages(host, time):
-        yield f"  anchor     {age.name}: {age.words}"
+    ages = [age for age in trace.ages(host, time) if explain or age.holds != "undated"]
+    yield from dict.fromkeys(f"  anchor     {age.name}: {age.words}" for age in ages)
 
 
 def _image(
@@ -293,6 +301,9 @@ def _document(outcome: Outcome) -> JsonObject:
             }
             for name, repository in judgement.renewal.repositories.items()
         ],
+        "trust_changes": []
+        if judgement is None
+        else [change.kept().plain() for change in judgement.learned.changes if change.moved],
         "target": None if outcome.wish is None else outcome.wish.target,
         "logs": [] if admission is None else [_log_plain(one) for one in admission.logs],
         "repeat": admission is not None and admission.repeat,

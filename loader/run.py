@@ -165,6 +165,9 @@ class Trace:
             anchors=tuple(
                 (anchor.name, anchor.file_digest) for anchor in self.anchors(host).anchors
             ),
+            trust=()
+            if judgement is None or outcome in {"refused", "failed"}
+            else tuple(change.kept() for change in judgement.learned.changes if change.moved),
             time=None if judgement is None else judgement.reference_time,
             images=tuple(
                 _attempted(image, receipts.get(image.name.reference.tagged)) for image in images

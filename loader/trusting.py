@@ -14,9 +14,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from loader.archive.metadata import MetadataStore
 from loader.archive.reader import ArchiveReader
@@ -34,7 +33,7 @@ from loader.errors import (
 from loader.limits import DEFAULT_LIMITS
 from loader.model.bundle import BundleStatement
 from loader.places import local_error, read_small_file
-from loader.renewal import Renewal, remembered, renew
+from loader.renewal import Renewal, known_root, remembered, renew
 from loader.source import BundleFile
 from loader.state.ledger import Ledger, look
 from loader.state.lock import StateFolder
@@ -44,10 +43,10 @@ from loader.trust.freshness import Reckoned
 from loader.trust.keys import PublicKey
 from loader.trust.memory import HeadSeen, ListsSeen, RootsSeen, TrustMemory
 from loader.trust.notary_pins import NotaryPins
+from loader.trust.root_words import who_vouches
 from loader.trust.trusted_root import TrustedRoot
 from loader.trust.tuf_pin import TufPin
-from loader.trust.tuf_replay import NEWEST_ROOT
-from loader.trust.tuf_words import DelegatorWords, changes
+from loader.trust.tuf_words import DelegatorWords
 from loader.trust_folder import TrustFolder
 
 if TYPE_CHECKING:
@@ -55,7 +54,8 @@ if TYPE_CHECKING:
 
     from loader.model.bundle import BlobSource, TrustEntry
     from loader.run import Host
-    from loader.trust.store import Anchor
+    from loader.trust.root_change import RootChange
+    from loader.trust.store import Anchor, AnchorValue
 
 SCRATCH: Final = Path("/var/tmp")  # noqa: S108 - for a nameless file that nobody else can open
 
@@ -63,24 +63,13 @@ SCRATCH: Final = Path("/var/tmp")  # noqa: S108 - for a nameless file that nobod
 # --- import ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """What an import brought, or would bring."""
-
-    anchor: str
-    what: str
-    """`TUF root`, or the Notary root of a repository."""
-    before: int
-    """Version of the root before; of the pin, where nothing was remembered."""
-    after: int
-    lines: tuple[str, ...]
-    """The change of the root in words."""
-    roles: tuple[str, ...]
-
-
 def import_trust(
-    source: Path, host: Host, *, anchor: str | None, confirm: Callable[[tuple[Taken, ...]], None]
-) -> tuple[tuple[Taken, ...], tuple[str, ...]]:
+    source: Path,
+    host: Host,
+    *,
+    anchor: str | None,
+    confirm: Callable[[tuple[RootChange, ...]], None],
+) -> tuple[tuple[RootChange, ...], tuple[str, ...]]:
     """Take the trust material of a bundle, or of a folder, and remember it.
 
     Args:
@@ -104,9 +93,8 @@ def import_trust(
         try:
             renewal, carried = _material(source, host, ledger.trust, anchor=anchor)
             _expect_fresh(renewal, carried, host, ledger.floors.time)
-            taken = (*_taken(renewal, host, ledger.trust), *_taken_notary(carried))
             learned = renewal.learned.and_more(carried.learned)
-            confirm(taken)
+            confirm(learned.changes)
         except BaseException as e:
             outcome: Outcome = "refused" if isinstance(e, RefusedError) else "failed"
             ledger.append(_attempt(source, host, outcome, e))
@@ -115,14 +103,21 @@ def import_trust(
             time=renewal.signed_at, channel=None, names={}, logs={}, trust=learned.seen
         )
         warnings = ledger.append(
-            _attempt(source, host, "done", None),
+            _attempt(source, host, "done", None, changes=learned.changes),
             floors=floors,
             trust_files=learned.files,
         )
-    return taken, warnings
+    return learned.changes, warnings
 
 
-def _attempt(source: Path, host: Host, outcome: Outcome, error: BaseException | None) -> Attempt:
+def _attempt(
+    source: Path,
+    host: Host,
+    outcome: Outcome,
+    error: BaseException | None,
+    *,
+    changes: tuple[RootChange, ...] = (),
+) -> Attempt:
     failure = None
     if isinstance(error, AirlockError):
         failure = Failure(code=error.code, message=error.message, where=error.where)
@@ -136,6 +131,7 @@ def _attempt(source: Path, host: Host, outcome: Outcome, error: BaseException | 
         archive=shown(str(source))[1:-1],
         policy=host.policy.digest,
         anchors=tuple((anchor.name, anchor.file_digest) for anchor in host.trust.anchors),
+        trust=tuple(change.kept() for change in changes if change.moved),
         failure=failure,
     )
 
@@ -202,51 +198,6 @@ def _expect_fresh(renewal: Renewal, carried: Carried, host: Host, floor: datetim
             raise age.problem
 
 
-def _taken(renewal: Renewal, host: Host, memory: TrustMemory) -> Iterator[Taken]:
-    for name, repository in renewal.repositories.items():
-        pin = next(a.tuf for a in host.trust.anchors if a.name == name and a.tuf is not None)
-        old = _root_of(pin, memory, name)
-        before = DelegatorWords.parse(old, name=name)
-        after = DelegatorWords.parse(repository.root, name=name)
-        yield Taken(
-            anchor=name,
-            what="TUF root",
-            before=before.version,
-            after=after.version,
-            lines=changes(before, after),
-            roles=tuple(
-                f"{role.name} {role.version}, until {role.expires:%Y-%m-%d}"
-                for role in repository.roles.values()
-            ),
-        )
-
-
-def _taken_notary(carried: Carried) -> Iterator[Taken]:
-    for anchor, trust in carried.repositories:
-        before, lines = carried.root_change(anchor, trust)
-        yield Taken(
-            anchor=anchor,
-            what=f"Notary root of {trust.gun}",
-            before=before,
-            after=trust.seen.newest,
-            lines=lines,
-            roles=tuple(
-                f"{role.name} {role.version}"
-                + ("" if role.expires is None else f", until {role.expires:%Y-%m-%d}")
-                for role in trust.roles
-            ),
-        )
-
-
-def _root_of(pin: TufPin, memory: TrustMemory, name: str) -> bytes:
-    """Return the newest root that this host has."""
-    seen = memory.roots("tuf", name)
-    digest = None if seen is None else seen.files.get(NEWEST_ROOT)
-    kept = None if digest is None else memory.files.get(digest)
-    newer = seen is not None and kept is not None and seen.newest >= pin.version()
-    return kept if newer and kept is not None else pin.root
-
-
 # --- show -----------------------------------------------------------------------------------------
 
 
@@ -274,12 +225,26 @@ def show(host: Host, *, names: Collection[str] = ()) -> Iterator[str]:
         if anchor.tuf is not None and anchor.name not in shown_already:
             shown_already.add(anchor.name)
             yield from _show_tuf(anchor, anchor.tuf, seen.trust)
-        if isinstance(anchor.value, NotaryPins):
-            yield from (f"  pinned: {line}" for line in anchor.value.lines())
+        yield from _show_value(anchor.value)
     if not names:
         yield from _show_memory(seen.trust)
     if seen.note:
         yield f"note: {seen.note}"
+
+
+def _show_value(value: AnchorValue) -> Iterator[str]:
+    match value:
+        case PublicKey(algorithm=algorithm):
+            yield f"  who may sign: whoever holds this key, {algorithm}"
+        case TrustedRoot():
+            yield "  who vouches for identities and times:"
+            yield from (f"    {line}" for line in who_vouches(value))
+        case NotaryPins():
+            yield from (f"  pinned: {line}" for line in value.lines())
+        case TufPin():
+            pass  # its root was shown
+        case _:
+            assert_never(value)
 
 
 def _show_memory(memory: TrustMemory) -> Iterator[str]:
@@ -311,7 +276,7 @@ def _show_tuf(anchor: Anchor, pin: TufPin, memory: TrustMemory) -> Iterator[str]
         yield f"  remembered: roots {min(seen.roots)} to {seen.newest}"
         yield from _roles(seen)
     yield "  who may sign:"
-    words = DelegatorWords.parse(_root_of(pin, memory, anchor.name), name=anchor.name)
+    words = DelegatorWords.parse(known_root(pin, memory, anchor.name), name=anchor.name)
     yield from (f"    {line}" for line in words.lines())
 
 

@@ -15,6 +15,7 @@ from loader.model.fields import format_instant
 from loader.trust.anchors import AnchorFile, AnchorRule, AnchorUse
 from loader.trust.store import BUILTIN_DIRECTORY, TrustStore
 from loader.trust.tuf_pin import TARGET, VOUCHED_BY, TufPin
+from loader.trust.tuf_words import DelegatorWords
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,8 @@ def lines(captured: Captured, order: FetchOrder, *, now: datetime) -> Iterator[s
     for role in replayed.roles.values():
         past = ", EXPIRED" if role.expires <= now else ""
         yield f"  {role.name} {role.version}, until {format_instant(role.expires)}{past}"
+    words = DelegatorWords.parse(replayed.root, name=captured.origin)
+    yield from (f"  warning: {warning}" for warning in words.warnings())
     for target in order.targets:
         there = f"targets/{target}" in captured.files
         yield f"  target {target}: {'there' if there else 'not listed'}"

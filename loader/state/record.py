@@ -20,6 +20,7 @@ from loader.limits import MIB, STATE_LIMITS
 from loader.model import strictjson
 from loader.model.bundle import SEQUENCE_MAX
 from loader.model.fields import Fields, format_instant
+from loader.trust.root_change import RootChange
 
 if TYPE_CHECKING:
     from loader.model.strictjson import JsonObject
@@ -106,6 +107,8 @@ class Attempt:
     variables: tuple[tuple[str, str], ...] = ()
     """Those of the run (`--var`) that the policy was filled with: what it is judged by again."""
     anchors: tuple[tuple[str, Digest], ...] = ()
+    trust: tuple[RootChange, ...] = ()
+    """How repositories of trust material moved on with it: whose keys were taken and given up."""
     time: datetime | None = None
     """Newest verified time in the bundle."""
     images: tuple[AttemptedImage, ...] = ()
@@ -146,6 +149,7 @@ class Attempt:
             "policy": _text(self.policy),
             "variables": [{"name": name, "value": value} for name, value in self.variables],
             "anchors": [{"name": name, "digest": str(digest)} for name, digest in self.anchors],
+            "trust": [change.plain() for change in self.trust],
             "time": _time(self.time),
             "images": [_image(image) for image in self.images],
             "exceptions": list(self.exceptions),
@@ -272,6 +276,7 @@ def _attempt(fields: Fields) -> Attempt:
         anchors=tuple(
             (item.text("name"), item.digest("digest")) for item in _each(fields, "anchors")
         ),
+        trust=tuple(RootChange.parse(item) for item in _each(fields, "trust")),
         time=_instant(fields, "time"),
         images=tuple(_parsed_image(item) for item in _each(fields, "images")),
         exceptions=_strings(fields, "exceptions"),

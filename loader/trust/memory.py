@@ -15,12 +15,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal, Self, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, assert_never
 
 from loader.digest import Digest
 from loader.errors import JsonFieldError, shown
 from loader.model.fields import Fields, decode_hex, format_instant
 from loader.model.strictjson import JsonObject
+
+if TYPE_CHECKING:
+    from loader.trust.root_change import RootChange
 
 TrustKind = Literal["tuf", "notary", "log", "deny-list"]
 TRUST_KINDS: Final[tuple[TrustKind, ...]] = ("tuf", "notary", "log", "deny-list")
@@ -127,9 +130,7 @@ class RootsSeen:
         if not roots.object:
             raise JsonFieldError("a chain without a root", where=roots.path)
         return cls(
-            roots={
-                _decimal(version, roots.path): roots.digest(version) for version in roots.object
-            },
+            roots={decimal(version, roots.path): roots.digest(version) for version in roots.object},
             roles={name: RoleSeen.parse(roles.fields(name)) for name in roles.object},
             files={name: files.digest(name) for name in files.object},
         )
@@ -286,10 +287,16 @@ class Learned:
 
     seen: Mapping[TrustKey, Seen] = field(default_factory=dict)
     files: Mapping[Digest, bytes] = field(default_factory=dict)
+    changes: tuple[RootChange, ...] = ()
+    """What that changes about repositories: for people, and for the record."""
 
     def and_more(self, other: Learned) -> Learned:
         """Return both together."""
-        return Learned(seen={**self.seen, **other.seen}, files={**self.files, **other.files})
+        return Learned(
+            seen={**self.seen, **other.seen},
+            files={**self.files, **other.files},
+            changes=self.changes + other.changes,
+        )
 
 
 NOTHING_LEARNED: Final = Learned()
@@ -298,10 +305,15 @@ NO_MEMORY: Final = TrustMemory()
 
 
 def _number(fields: Fields, name: str) -> int:
-    return _decimal(fields.text(name, length_max=19), fields.at(name))
+    return decimal(fields.text(name, length_max=19), fields.at(name))
 
 
-def _decimal(text: str, where: str) -> int:
+def decimal(text: str, where: str) -> int:
+    """Return the number that a string writes, 0 to 2**63 - 1, in one way only.
+
+    Raises:
+        JsonFieldError: it writes none.
+    """
     if not (text.isascii() and text.isdecimal()) or (text[0] == "0" and text != "0"):
         raise JsonFieldError("not a number in decimal digits", where=where, found=shown(text))
     number = int(text) if len(text) <= 19 else NUMBER_MAX + 1  # noqa: PLR2004

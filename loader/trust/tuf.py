@@ -291,7 +291,8 @@ class TrustedSet:
                 where=self._where(f"{role}.json"),
                 expected=f"version {old.version} or higher",
                 found=f"version {version}",
-                hint="pack the bundle again: its TUF repository has newer metadata",
+                hint="pack the bundle again: its TUF repository has newer metadata; no reason goes "
+                "back behind what signers said last, `--allow-downgrade` is for images",
             )
 
     # --- small steps ------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tuf.api.metadata import Root, Targets
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tuf.api.metadata import Role
 
     from loader.limits import Limits
+
+_IDS_SHOWN: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +107,16 @@ class DelegatorWords:
         for name, role in self.roles.items():
             yield f"  {name}: {role.quorum}{_speaks_of(role)}"
             yield from (f"    {words}" for words in role.keys.values())
-        for keyid in self.misnamed:
-            yield f"  warning: key id {shown(keyid)} is not its key's hash; nothing rests on it"
+        yield from (f"  warning: {warning}" for warning in self.warnings())
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is odd about it and refuses nothing."""
+        if not self.misnamed:
+            return ()
+        ids, more = self.misnamed[:_IDS_SHOWN], len(self.misnamed) - _IDS_SHOWN
+        listed = ", ".join(map(shown, ids)) + (f" and {more} more" if more > 0 else "")
+        said = f"key ids that are not their keys' hashes, {listed}; nothing rests on them"
+        return (f"{self.what} {self.version}: {said}",)
 
 
 def _misnamed(keys: Mapping[str, Key]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from loader.run import Host
-    from loader.trusting import Taken
+    from loader.trust.root_change import RootChange
     from loader.verbs.call import Call
 
 HELP: Final = "show what is trusted here, pin it, or take newer trust material"
@@ -82,14 +82,15 @@ def _import(call: Call) -> int:
 
 
 def _take(call: Call, host: Host, warnings: tuple[str, ...]) -> int:
+    from loader.trust.root_change import told  # noqa: PLC0415
     from loader.trusting import import_trust  # noqa: PLC0415
 
     asked = {rule.name for rule in host.policy.anchor_rules if rule.root_change == "confirm"}
 
-    def confirm(taken: tuple[Taken, ...]) -> None:
-        print_out("".join(f"{_plain(line)}\n" for one in taken for line in _told(one)))
+    def confirm(taken: tuple[RootChange, ...]) -> None:
+        print_out("".join(f"{_plain(line)}\n" for one in taken for line in told(one)))
         for one in taken:
-            if one.after > one.before and one.anchor in asked and not call.arguments.yes:
+            if one.is_rotation and one.anchor in asked and not call.arguments.yes:
                 _ask(one.anchor)
 
     taken, more = import_trust(
@@ -122,20 +123,6 @@ def _ask(anchor: str) -> None:
         )
 
 
-def _told(taken: Taken) -> tuple[str, ...]:
-    change = (
-        f"{taken.what} {taken.before} to {taken.after}"
-        if taken.after > taken.before
-        else f"{taken.what} {taken.after}, as before"
-    )
-    same = ("  keys and thresholds are as before",) if taken.after > taken.before else ()
-    return (
-        f"{taken.anchor}: {change}",
-        *(tuple(f"  {line}" for line in taken.lines) or same),
-        *(f"  {line}" for line in taken.roles),
-    )
-
-
 def _add(call: Call) -> int:
     from loader.trusting import pin_file  # noqa: PLC0415
 
@@ -165,6 +152,7 @@ def _diff(call: Call) -> int:
     print_out(
         "".join(f"{_plain(line)}\n" for line in found) or "keys and thresholds are the same\n"
     )
+    print_out("".join(f"warning: {_plain(warning)}\n" for warning in new.warnings()))
     return 1 if found else 0
 
 

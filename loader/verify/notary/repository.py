@@ -30,7 +30,7 @@ from loader.trust.notary_ids import bare_key_id
 from loader.verify.notary.certificates import root_chain
 from loader.verify.notary.facts import ContentTrust, RoleFacts, RootCertificate, SignedTag
 from loader.verify.notary.paths import Paths
-from loader.verify.notary.roots import verify_roots
+from loader.verify.notary.roots import PACK_AGAIN, verify_roots
 from loader.verify.notary.signatures import expect_signed, public_key
 from loader.witness import Verified
 
@@ -226,6 +226,7 @@ class _Walk:
             where=keys.name,
             expected=f"version {old.version} or later",
             found=str(version),
+            hint=PACK_AGAIN,
         )
 
 

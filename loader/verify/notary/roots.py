@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from loader.trust.notary_pins import Pin
 
 _SUFFIX: Final = ".root"
+PACK_AGAIN: Final = (
+    "pack the image again, with what its repository says today: no reason goes back behind what "
+    "signers said last, `--allow-downgrade` is for images"
+)
+"""The one way to an older image under content trust: a tag that is withdrawn is not in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +90,7 @@ def verify_roots(
             where=gun,
             expected=f"version {seen.newest} or later",
             found=str(newest),
+            hint=PACK_AGAIN,
         )
     known = {} if seen is None else {v: d for v, d in seen.roots.items() if v in roots}
     for version, digest in known.items():
