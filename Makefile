@@ -73,7 +73,7 @@ fuzz: .cache/fuzz-venv/.locked ## any bytes at the doors for bundles, checkpoint
 			-max_total_time=$$(( $(FUZZ_SECONDS) / 4 )) || exit 1; done
 
 .PHONY: soak
-soak: $(VENV)/.ready ## every fault at every system call, not every third (an hour on two cores)
+soak: $(VENV)/.ready ## every fault at every system call, not a sample (an hour on two cores)
 	@AIRLOCK_SOAK=1 AIRLOCK_REQUIRE=$(REQUIRE) $(PY) -m pytest -m 'not internet' tests/e2e/test_fault_injection.py tests/e2e/test_client_faults.py tests/e2e/test_promote_faults.py tests/unit/bundler/push/test_push_serve.py $(PYTEST_ARGS)
 
 .PHONY: bench

@@ -3,6 +3,9 @@
 The loader is forked from a process that has imported all of it, so that a run is a tenth of a
 second; strace attaches to that process for one run and goes again. After each fault the host has
 the old or the whole new state, and running again brings the new one, with nothing left.
+
+Bundle 2 moves everything forward that a load can move: images, names, the channel, time, and the
+trust by which it is judged. Its TUF root is a newer one, that the old root's keys signed.
 """
 
 from __future__ import annotations
@@ -20,15 +23,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tests.e2e.loading import FarSide, Publisher
-from tests.fakes.content import ContentStore
+from tests.e2e.loading import POLICY, FarSide, Publisher, carried
+from tests.fakes.content import ContentStore, encode
 from tests.fakes.images import Layer, hello_image
+from tests.fakes.tuf_repository import TufRepository
 from tests.forked import Ended, Forker
 
 SOAK = os.environ.get("AIRLOCK_SOAK") == "1"
 """`make soak`: every fault there is, not every so many-th."""
 _CALL = re.compile(r"(\d+) +(\w+)\(")
 _QUIET = frozenset({"exit", "exit_group", "rt_sigreturn", "restart_syscall"})
+_CHANGING = frozenset({
+    "write", "pwrite64", "fsync", "fdatasync", "ftruncate",
+    "rename", "renameat", "unlink", "unlinkat", "linkat",
+})  # fmt: skip
 IMAGES = 2
 SHM = Path("/dev/shm")
 
@@ -60,6 +68,8 @@ class Rig:
     publisher: Publisher
     calls: dict[str, list[int]]
     """Which calls there are from the opening of bundle 2 on: by name, their numbers in the run."""
+    changes: dict[str, list[int]]
+    """Those of them that change a file, from the first one on that changes the ledger."""
     live: FarSide
     """Always the same path, by which a ledger knows it."""
     old: FarSide
@@ -69,8 +79,15 @@ class Rig:
     @contextmanager
     def make(cls, folder: Path) -> Iterator[Self]:
         publisher = Publisher()
+        repository = TufRepository()
+        repository.target("trusted_root.json", encode(publisher.world.trusted_root()))
+        repository.publish()
+        pin = repository.roots[1]
         for number in (1, 2):
             store = ContentStore()
+            trust = [carried(store, repository.files)]
+            repository.rotate("root")
+            repository.publish()
             entries = [
                 publisher.entry(
                     hello_image(
@@ -84,14 +101,21 @@ class Rig:
                 )
                 for one in range(IMAGES)
             ]
-            publisher.pack(folder / f"{number}.tar.zst", store, entries, sequence=number)
+            path = folder / f"{number}.tar.zst"
+            publisher.pack(path, store, entries, sequence=number, trust=trust)
         with Forker.start(everything=True) as forker:
             live = FarSide(publisher.write_host(folder / "live/host"), folder / "live/loaded")
-            rig = cls(forker, folder, publisher, {}, live, live, live)
+            settings = live.root / "etc/airlock"
+            (settings / "policy.toml").write_text(
+                POLICY.replace('trusted-root = "trusted_root.json"', 'tuf-root = "root.json"')
+            )
+            (settings / "root.json").write_bytes(pin)
+            rig = cls(forker, folder, publisher, {}, {}, live, live, live)
             assert rig.load(live, 1).status == 0
             rig.old = rig._kept("old")
-            rig.calls = rig.traced(2)
+            rig.calls, rig.changes = rig.traced(2)
             rig.new = rig._kept("new")
+            assert [roots(rig.old), roots(rig.new)] == [{1}, {1, 2}], "trust moves with it"
             yield rig
 
     def _kept(self, name: str) -> FarSide:
@@ -127,10 +151,15 @@ class Rig:
                 tracer.stderr.read()
                 tracer.wait(10)
 
-    def traced(self, number: int, *, status: int = 0) -> dict[str, list[int]]:
-        """Load a bundle on the live host; return its system calls from its opening on."""
+    def traced(
+        self, number: int, *, status: int = 0
+    ) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+        """Load a bundle on the live host; return its system calls from its opening on.
+
+        And those of them that change a file, from the first one on that changes the ledger.
+        """
         log = self.folder / "log"
-        with self.tracing("-o", str(log)):
+        with self.tracing("-y", "-o", str(log)):
             assert self.load(self.live, number).status == status
         lines = [match for line in log.read_text().splitlines() if (match := _CALL.match(line))]
         name = f"{number}.tar.zst"
@@ -138,13 +167,20 @@ class Rig:
         run = lines[opened][1]
         seen: dict[str, int] = {}
         found: dict[str, list[int]] = {}
+        changes: dict[str, list[int]] = {}
+        moved = False
         for i, match in enumerate(lines):
-            if match[1] != run or match[2] in _QUIET:
+            call = match[2]
+            if match[1] != run or call in _QUIET:
                 continue
-            seen[match[2]] = seen.get(match[2], 0) + 1
-            if i >= opened:
-                found.setdefault(match[2], []).append(seen[match[2]])
-        return found
+            seen[call] = seen.get(call, 0) + 1
+            if i < opened:
+                continue
+            found.setdefault(call, []).append(seen[call])
+            moved = moved or (call in _CHANGING and "/ledger.sqlite" in match.string)
+            if moved and call in _CHANGING:
+                changes.setdefault(call, []).append(seen[call])
+        return found, changes
 
     @contextmanager
     def injecting(self, fault: Fault) -> Iterator[None]:
@@ -200,6 +236,12 @@ def _disk(fault: Fault) -> bool:
 def floors(host: FarSide) -> str:
     """What a host remembers, without what it was about to do."""
     return json.dumps({k: v for k, v in host.memory().items() if k != "intents"}, default=str)
+
+
+def roots(host: FarSide) -> set[int]:
+    """The versions of the TUF roots that a host has followed."""
+    [seen] = [str(row[2]) for row in host.memory()["trust"] if row[0] == "tuf"]
+    return set(map(int, json.loads(seen)["roots"]))
 
 
 def _named(host: FarSide) -> str | None:

@@ -236,7 +236,7 @@ class Publisher:
         """
         store = ContentStore()
         if repository is not None:
-            options["trust"] = [_carried(store, repository)]
+            options["trust"] = [carried(store, repository)]
         image = (
             hello_index(store, version=version)
             if multi
@@ -247,7 +247,8 @@ class Publisher:
         return self.pack(path, store, [entry], sequence=sequence, **options)
 
 
-def _carried(store: ContentStore, files: Mapping[str, bytes]) -> TrustEntry:
+def carried(store: ContentStore, files: Mapping[str, bytes]) -> TrustEntry:
+    """The files of a TUF repository as a bundle for the anchor `acme` carries them."""
     for raw in files.values():
         store.add(raw, "application/json")
     return TrustEntry(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -332,61 +331,3 @@ def test_a091_killed_at_every_call_that_changes_a_file(scene: Scene) -> None:
                 assert host.memory() == after
             subprocess.run(["rm", "-rf", host.root], check=True)
     assert outcomes == {"old", "new"}
-
-
-COMMIT = ("pwrite64", "fdatasync", "fsync", "unlink", "rename")
-"""What the ledger and the names of images move by; of each, the last calls are about the commit."""
-
-
-@pytest.mark.engine("strace")
-def test_a091_a_load_that_moves_trust_forward_is_killed(scene: Scene) -> None:
-    """The last two calls of each kind: floors, trust and its files are old together, or new."""
-    host = scene.host()
-    assert host.load(scene.bundle(1)).status == 0
-    before = host.memory()
-    kept = scene.folder / "kept"
-    scene.repository.rotate("root")
-    scene.repository.publish()
-    new = scene.bundle(2)
-    shutil.copytree(scene.folder / "host", kept / "host", symlinks=True)
-    shutil.copytree(host.loaded, kept / "loaded", symlinks=True)
-
-    def run(*options: str) -> subprocess.CompletedProcess[str]:
-        into = f"oci:{host.loaded}"
-        command = host.command("load", new, "--into", into, isolated=False)
-        return subprocess.run(
-            ["strace", "-f", "-qq", *options, *command],
-            check=False, capture_output=True, text=True, timeout=120, cwd=ROOT, env=ENVIRONMENT,
-        )  # fmt: skip
-
-    def again() -> None:
-        shutil.rmtree(host.root)
-        shutil.rmtree(host.loaded)
-        shutil.copytree(kept / "host", host.root, symlinks=True)
-        shutil.copytree(kept / "loaded", host.loaded, symlinks=True)
-
-    log = scene.folder / "log"
-    assert run("-o", str(log), "-e", f"trace={','.join(COMMIT)}").returncode == 0
-    after = host.memory()
-    assert seen(host)["root"] == "2"
-    lines = log.read_text().splitlines()
-    outcomes = set()
-    for call in COMMIT:
-        count = sum(f" {call}(" in line for line in lines)
-        for nth in range(max(1, count - 1), count + 1):
-            again()
-            run(
-                "-o", "/dev/null", "-e", f"trace={call}",
-                "-e", f"inject={call}:signal=SIGKILL:when={nth}",
-            )  # fmt: skip
-            found = {k: v for k, v in host.memory().items() if k != "intents"}
-            states = {"old": before, "new": after}
-            [outcome] = [
-                name
-                for name, state in states.items()
-                if found == {k: v for k, v in state.items() if k != "intents"}
-            ]
-            outcomes.add(outcome)
-    assert outcomes == {"old", "new"}
-    assert host.load(new).status == 0
-    assert seen(host)["root"] == "2"
