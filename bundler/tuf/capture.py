@@ -31,8 +31,11 @@ from loader.trust.tuf_pin import TufPin
 from loader.trust.tuf_replay import Replayed, replay
 from loader.verify.keyless import SigstoreKeys
 
-SIGSTORE: Final = "sigstore"
-SIGSTORE_URL: Final = "https://tuf-repo-cdn.sigstore.dev"
+PUBLIC: Final = {
+    "sigstore": "https://tuf-repo-cdn.sigstore.dev",
+    "github": "https://tuf-repo.github.com",
+}
+"""Where the repositories of the built-in anchors are."""
 _MEDIA_TYPE: Final = "application/octet-stream"
 
 
@@ -45,19 +48,19 @@ class TufSource:
 
     @classmethod
     def parse(cls, text: str) -> TufSource:
-        """Return what an option says; `sigstore` alone means its public repository.
+        """Return what an option says; `sigstore` or `github` alone mean their own repositories.
 
         Raises:
             UsageError: neither.
         """
         name, equals, place = text.partition("=")
-        if text == SIGSTORE:
-            return cls(anchor=SIGSTORE, place=SIGSTORE_URL)
+        if text in PUBLIC:
+            return cls(anchor=text, place=PUBLIC[text])
         if not (equals and name and place):
             raise UsageError(
                 "not a TUF repository for an anchor",
                 where="--tuf",
-                expected=f"NAME=URL, NAME=DIR, or {SIGSTORE}",
+                expected=f"NAME=URL, NAME=DIR, or one of {', '.join(PUBLIC)}",
                 found=shown(text),
             )
         return cls(anchor=name, place=place)

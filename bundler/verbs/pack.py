@@ -122,7 +122,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=SOURCE",
         help="carry the repository of this anchor from a URL, a tuf-on-ci or cache folder (again "
-        "for more); `sigstore` alone is the public one",
+        "for more); `sigstore` and `github` alone are their own ones",
     )
     shown_as = parser.add_argument_group("output")
     shown_as.add_argument(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bundler.verbs import trust_fetch, trust_inspect, trust_key_id
+from bundler.verbs import trust_fetch, trust_import, trust_inspect, trust_key_id
 from bundler.verbs.below import declare_below, run_below
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ DESCRIPTION: Final = (
 )
 _VERBS: Final[Mapping[str, Verb]] = {
     "fetch": trust_fetch,
+    "import": trust_import,
     "inspect": trust_inspect,
     "key-id": trust_key_id,
 }

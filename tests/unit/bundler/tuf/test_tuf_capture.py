@@ -19,6 +19,7 @@ from loader.errors import LimitError, TrustRootError, UsageError
 from loader.trust.tuf_pin import TufPin
 from loader.trust.tuf_replay import replay
 from tests.fakes.tuf_repository import CarriedFiles, TufRepository, plain_key
+from tests.presence import ROOT
 
 TARGET = "releases/app/1.0.json"
 
@@ -210,6 +211,11 @@ def test_a_source_without_a_place(text: str) -> None:
         TufSource.parse(text)
 
 
-def test_sigstore_alone_is_the_public_one() -> None:
-    assert TufSource.parse("sigstore").place.startswith("https://")
+def test_a_built_in_anchor_alone_is_its_publishers_repository() -> None:
+    for name in ("sigstore", "github"):
+        found = TufSource.parse(name)
+        assert (found.anchor, found.place.startswith("https://")) == (name, True)
+        assert (ROOT / "trust-roots" / name / "root.json").is_file(), (
+            "there is a root to begin with"
+        )
     assert TufSource.parse("sigstore=/mnt/cache").place == "/mnt/cache"

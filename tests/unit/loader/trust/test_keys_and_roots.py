@@ -17,6 +17,8 @@ from loader.errors import TrustRootFormatError, UnsupportedKeyError
 from loader.model.fields import Fields
 from loader.trust.keys import PublicKey
 from loader.trust.trusted_root import TrustedRoot
+from loader.trust.tuf import TrustedSet
+from loader.trust.tuf_words import DelegatorWords
 from loader.trust.validity import ALWAYS, Validity
 from tests.fakes.sigworld.encoding import b64
 from tests.fakes.sigworld.world import World
@@ -317,6 +319,19 @@ def test_the_roots_that_ship() -> None:
     )
     assert (len(private.logs), len(private.ct_logs)) == (0, 0)
     assert len(private.certificate_authorities) == len(private.timestamp_authorities) == 6
+
+
+@pytest.mark.parametrize(("name", "version", "enough"), [("sigstore", 15, 3), ("github", 3, 3)])
+def test_the_tuf_roots_that_ship_are_ones_to_begin_with(
+    name: str, version: int, enough: int
+) -> None:
+    """Each is signed by enough of its own keys, whatever its age: what a chain is replayed from."""
+    raw = (ROOT / "trust-roots" / name / "root.json").read_bytes()
+    trusted = TrustedSet(raw, name=name)
+    assert trusted.root.version == version
+    assert len(trusted.roles["root"].signers.fingerprints) >= enough
+    assert trusted.root.roles["root"].threshold == enough
+    assert DelegatorWords.parse(raw, name=name).warnings() == ()
 
 
 def test_what_ships_is_what_its_list_says() -> None:

@@ -149,6 +149,33 @@ def test_a_role_signed_by_another_roles_key() -> None:
     assert refused(far, repository.files) == "trustroot.signature"
 
 
+@pytest.mark.parametrize("pinned", [1, 2, 3])
+def test_op_11_the_whole_replay_of_a_repository_of_sigstores_shape(pinned: int) -> None:
+    """Roots and targets by three of five people, one key online, a role of npm's that delegates."""
+    people = [plain_key(f"person {number}") for number in range(7)]
+    online = [plain_key("online")]
+    repository = TufRepository(
+        keys={"root": people[:5], "targets": people[:5], "timestamp": online, "snapshot": online}
+    )
+    repository.hashed = True
+    repository.threshold |= {"root": 3, "targets": 3}
+    repository.new_root()
+    for first in (1, 2):  # somebody leaves, somebody comes
+        repository.keys["root"] = repository.keys["targets"] = people[first : first + 5]
+        repository.new_root()
+    npm = "registry.npmjs.org"
+    repository.delegate(npm, [f"{npm}/*"], people[2:7], threshold=3, terminating=True)
+    for path in ("trusted_root.json", "signing_config.v0.2.json", "rekor.pub"):
+        repository.target(path, path.encode())
+    repository.target(f"{npm}/keys.json", b"keys", role=npm)
+    found = Far(pin=repository.roots[pinned + 1]).judge(repository.publish().files)
+    assert found.root_version == 4
+    assert found.target("trusted_root.json") == b"trusted_root.json"
+    assert found.target(f"{npm}/keys.json") == b"keys"
+    assert found.target(f"{npm}/none.json") is None
+    assert [len(found.roles[role].signers.fingerprints) for role in ("targets", npm)] == [5, 5]
+
+
 @pytest.mark.parametrize("terminating", [True, False])
 def test_a_terminating_delegation_ends_the_search(terminating: bool) -> None:  # noqa: FBT001
     repository = TufRepository()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -21,6 +22,16 @@ from tests.unit.loader.trust.tuf_fixtures import REAL
 pytestmark = pytest.mark.engine("shared")
 REFERENCE = datetime(2026, 8, 25, tzinfo=UTC)
 """Root 15 expired on 2026-11-20, and no newer one is at hand."""
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """securesystemslib judges identities by asking Sigstore's TUF repository; nothing here may."""
+
+    def refuse(*arguments: object, **_: object) -> NoReturn:
+        raise AssertionError(f"a socket was made: {arguments}")
+
+    monkeypatch.setattr(socket, "socket", refuse)
 
 
 def sigstore(version: int) -> bytes:
