@@ -24,7 +24,7 @@ from loader.errors import (
 )
 from loader.limits import DEFAULT_LIMITS, Limits
 from loader.trust.anchors import label_of
-from loader.trust.memory import NOTHING_LEARNED, Learned, Seen, TrustKey, TrustMemory
+from loader.trust.memory import NOTHING_LEARNED, Learned, RootsSeen, TrustKey, TrustMemory
 from loader.trust.root_change import RootChange, role_moves
 from loader.trust.store import Anchor, TrustStore
 from loader.trust.trusted_root import TrustedRoot
@@ -138,24 +138,28 @@ def renew(
     changes: list[RootChange] = []
     for name in dict.fromkeys(wanted):
         run.renew(name)
-        changes.append(_changed(name, run.repositories[name], trust, memory))
+        changes.append(_changed(name, run.repositories[name], run.seen["tuf", name], trust, memory))
         if name in confirm:
             _expect_confirmed(changes[-1])
     return Renewal(
         trust=TrustStore(anchors=tuple(run.anchors.values())),
         repositories=run.repositories,
-        learned=Learned(seen=run.seen, files=run.files, changes=tuple(changes)),
+        learned=Learned(seen=dict(run.seen), files=run.files, changes=tuple(changes)),
     )
 
 
-def _changed(name: str, repository: Replayed, trust: TrustStore, memory: TrustMemory) -> RootChange:
-    """Say what is different from the newest root that this host knows."""
+def _changed(
+    name: str, repository: Replayed, found: RootsSeen, trust: TrustStore, memory: TrustMemory
+) -> RootChange:
+    """Say what is different from the newest root, and the roles, that this host knows."""
     from loader.trust.tuf_words import DelegatorWords, changes  # noqa: PLC0415 - loads tuf.api
 
     seen = memory.roots("tuf", name)
     pin = next(a.tuf for a in trust.anchors if a.name == name and a.tuf is not None)
     old = known_root(pin, memory, name)
     after = DelegatorWords.parse(repository.root, name=name)
+    top = [one for one in repository.roles if one in found.roles]
+    below = sorted(found.roles.keys() - set(top))
     lines: tuple[str, ...] = ()
     if old != repository.root:
         lines = changes(DelegatorWords.parse(old, name=name), after)
@@ -165,7 +169,11 @@ def _changed(name: str, repository: Replayed, trust: TrustStore, memory: TrustMe
         before=max(pin.version(), 0 if seen is None else seen.newest),
         after=after.version,
         lines=lines,
-        roles=role_moves({r.name: (r.version, r.expires) for r in repository.roles.values()}, seen),
+        # Those that the snapshot lists, too: whether anybody asked them for a target or not.
+        roles=role_moves(
+            {one: (found.roles[one].version, found.roles[one].expires) for one in (*top, *below)},
+            seen,
+        ),
         warnings=after.warnings(),
     )
 
@@ -206,7 +214,7 @@ class _Run:
     ) -> None:
         self.anchors = {(anchor.name, anchor.use): anchor for anchor in trust.anchors}
         self.repositories: dict[str, Replayed] = {}
-        self.seen: dict[TrustKey, Seen] = {}
+        self.seen: dict[TrustKey, RootsSeen] = {}
         self.files: dict[Digest, bytes] = {}
         self._carried = carried
         self._blobs = blobs

@@ -168,7 +168,11 @@ def _times(trace: Trace, host: Host, *, explain: bool) -> Iterator[str]:
     time = trace.time(host)
     yield f"  time       {format_instant(time.at)}, {time.words}"
     ages = [age for age in trace.ages(host, time) if explain or age.holds != "undated"]
-    yield from dict.fromkeys(f"  anchor     {age.name}: {age.words}" for age in ages)
+    said = dict.fromkeys((age.name, age.words) for age in ages)
+    for name, words in said:
+        # One repository may be two anchors, a root and what it brings: the one says both.
+        if not any(n == name and words in w and words != w for n, w in said):
+            yield f"  anchor     {name}: {words}"
 
 
 def _image(

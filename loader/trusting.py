@@ -32,6 +32,7 @@ from loader.errors import (
 )
 from loader.limits import DEFAULT_LIMITS
 from loader.model.bundle import BundleStatement
+from loader.model.notary_roles import ROOT
 from loader.places import local_error, read_small_file
 from loader.renewal import Renewal, known_root, remembered, renew
 from loader.source import BundleFile
@@ -48,6 +49,7 @@ from loader.trust.trusted_root import TrustedRoot
 from loader.trust.tuf_pin import TufPin
 from loader.trust.tuf_words import DelegatorWords
 from loader.trust_folder import TrustFolder
+from loader.verify.notary.words import root_words
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -219,6 +221,8 @@ def show(host: Host, *, names: Collection[str] = ()) -> Iterator[str]:
     for anchor, age in zip(trust.anchors, ages, strict=True):
         if names and anchor.name not in names:
             continue
+        if isinstance(anchor.value, TufPin) and anchor.name in shown_already:
+            continue  # its root was shown with what it brings
         yield f"{anchor.name}: {anchor.kind}, {anchor.origin}"
         yield f"  sha256 {anchor.fingerprint}"
         yield f"  {age.words}" + (f"; {age.holds}" if age.holds != "undated" else "")
@@ -257,6 +261,10 @@ def _show_memory(memory: TrustMemory) -> Iterator[str]:
             case RootsSeen() if kind == "notary":
                 yield f"notary {name}: roots {min(seen.roots)} to {seen.newest} seen"
                 yield from _roles(seen)
+                root = memory.files.get(seen.files[ROOT]) if ROOT in seen.files else None
+                if root is not None:
+                    yield "  who may sign:"
+                    yield from (f"    {line}" for line in root_words(root))
             case _:
                 pass  # a TUF root is shown with its anchor
 

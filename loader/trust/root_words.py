@@ -28,7 +28,7 @@ def who_vouches(root: TrustedRoot) -> Iterator[str]:
 
 
 def _authority(one: Authority) -> str:
-    subject = one.anchor.subject.rfc4514_string()
+    subject = ", ".join(str(part.value) for part in one.anchor.subject)
     return f"{shown(one.name)[1:-1]} ({shown(subject)[1:-1]}), {_window(one.valid_for)}"
 
 

@@ -134,14 +134,19 @@ def test_from_the_repository_to_the_host(bench: Bench) -> None:
     }  # fmt: skip
     assert repository["signed"] is not None
     shown = host.run("trust", "show", "acme")
+    assert shown.out.count("acme: t") == 1
     assert "maintainer@acme.example (https://github.com/login/oauth) @somebody" in shown.out
     # The root moves on, and the host with it: what was packed before is older now.
     bench.repository.new_root()
     bench.write()
     again = bench.pack("--tuf", "acme=tuf", output="second.tar.zst")
     assert again.returncode == 0, again.stderr
+    said = host.run("verify", bench.folder / "second.tar.zst").out
+    assert said.count("  anchor     acme: ") == 1, "a root and what it brings are one anchor"
     second = host.load(bench.folder / "second.tar.zst")
     assert second.status == 0, second.err
+    [moved] = host.records()[-1]["trust"]
+    assert {"name": "release", "before": "1", "after": "2"} in moved["roles"]
     older = host.verify(bench.folder / "bundle.tar.zst")
     assert older.error.startswith("airlock: error[trustroot.rollback]: ")
 

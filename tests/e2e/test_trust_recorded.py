@@ -38,10 +38,11 @@ def test_a_load_that_renews_a_root_says_what_changed(scene: Scene) -> None:
     scene.repository.keys["root"] = [plain_key("one"), plain_key("two")]
     scene.repository.threshold["root"] = 2
     scene.repository.new_root()
+    scene.repository.delegate("release", ["releases/*"], [plain_key("release")])
     scene.repository.publish()
     bundle = scene.bundle(2)
     shown = host.run("verify", bundle).out
-    head = "acme: TUF root 1 to 2; timestamp 1 to 2, snapshot 1 to 2, targets 1 to 2"
+    head = "acme: TUF root 1 to 2; timestamp 1 to 2, snapshot 1 to 2, targets 1 to 2, release 1"
     assert head in lines(shown, "  trust    ")
     assert len(host.records()) == 2, "verify writes nothing"
     loaded = host.load(bundle)
@@ -184,6 +185,10 @@ def test_a_bundles_notary_entries_are_imported(
     assert (change["anchor"], change["what"]) == ("hub", f"Notary root of {GUN}")
     assert (change["before"], change["after"]) == ("1", "2")
     assert f"- root: ecdsa-x509 {old}" in change["lines"]
+    shown = pinned.run("trust", "show").out
+    assert f"notary hub {GUN}: roots 1 to 2 seen\n" in shown
+    assert f"    root: 1 of 1\n      ecdsa-x509 {notary.root_ids[0]}\n" in shown
+    assert old in shown, "the pin, which stays where trust began"
     back = pinned.run("trust", "import", first, "--yes")
     assert back.error.startswith("airlock: error[rollback.notary]: ")
 

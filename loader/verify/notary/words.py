@@ -1,6 +1,6 @@
-"""A change of a Notary root in words: which keys may sign for a role, and how many of them must.
+"""A Notary root, and a change of one, in words: which keys may sign for a role, how many must.
 
-Both roots were verified by whoever asks. Two people compare these lines over a telephone: a key is
+The roots were verified by whoever asks. Two people compare these lines over a telephone: a key is
 its whole id, as `notary key list` and `airlock trust key-id` print it.
 """
 
@@ -16,6 +16,17 @@ from loader.model.notary import parse_root
 if TYPE_CHECKING:
     from loader.limits import Limits
     from loader.model.notary_roles import RoleKeys
+
+
+def root_words(raw: bytes, *, limits: Limits = DEFAULT_LIMITS) -> Iterator[str]:
+    """Yield who may sign for each of the four roles, and how many of them must.
+
+    Raises:
+        FormatError, LimitError: it is no root.
+    """
+    for name, role in parse_root(raw, where="the root", limits=limits).content.roles.items():
+        yield f"{name}: {role.threshold} of {len(role.keys)}"
+        yield from (f"  {shown(key.kind)[1:-1]} {key.key_id}" for key in role.keys)
 
 
 def root_changes(old: bytes, new: bytes, *, limits: Limits = DEFAULT_LIMITS) -> tuple[str, ...]:
