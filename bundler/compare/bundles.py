@@ -6,6 +6,7 @@ certificates and keys that evidence names; whether it holds is the judge's to sa
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -63,10 +64,8 @@ class Change:
 
     def __str__(self) -> str:
         if not self.old or not self.new:
-            return f"{self.subject}: {self.what} {'came' if self.new else 'went'}: " + (
-                self.new or self.old
-            )
-        return f"{self.subject}: {self.what}: {self.old} → {self.new}"
+            return f"{self.what} {'came' if self.new else 'went'}: {self.new or self.old}"
+        return f"{self.what}: {self.old} → {self.new}"
 
 
 def read_bundle(path: Path) -> BundleSaid:
@@ -107,13 +106,9 @@ def changes(old: BundleSaid, new: BundleSaid) -> tuple[Change, ...]:
         )
         if before != after
     ]
+    found += _came_and_went("bundle", "trust", old.trust, new.trust)
     for name in sorted(old.images.keys() | new.images.keys()):
         found += _image_changes(name, old.images.get(name), new.images.get(name))
-    found += [
-        Change(subject="bundle", what="trust", old=one if went else "", new="" if went else one)
-        for went, gone in ((True, old.trust - new.trust), (False, new.trust - old.trust))
-        for one in sorted(gone)
-    ]
     return tuple(found)
 
 
@@ -123,8 +118,9 @@ def as_text(old: BundleSaid, new: BundleSaid) -> Iterator[str]:
         place = f", {one.channel}" if one.channel else ""
         yield f"{label}       {one.name}: {one.digest.partition(':')[2][:12]}, {one.created}{place}"
     found = changes(old, new)
-    for change in found:
-        yield f"  {change}"
+    for subject, group in itertools.groupby(found, key=lambda one: one.subject):
+        yield subject
+        yield from (f"  {change}" for change in group)
     yield f"changes   {len(found) or 'none'} (NOT VERIFIED: this is what they say of themselves)"
 
 

@@ -103,10 +103,10 @@ def test_diff_says_what_changed(publisher: Publisher, tmp_path: Path) -> None:
     done = run(tmp_path, str(old), str(new), verb="diff")
     assert done.returncode == 1, done.stderr
     text = done.stdout
-    assert f"{REPOSITORY}:gone: image went: {gone.digest}" in text
-    assert f"{REPOSITORY}:came: image came: {came.digest}" in text
-    assert f"{REPOSITORY}:1: points to: {first.digest} → {second.digest}" in text
-    assert "signer came: https://github.com/" in text
+    assert f"{REPOSITORY}:gone\n  image went: {gone.digest}\n" in text
+    assert f"{REPOSITORY}:came\n  image came: {came.digest}\n" in text
+    assert f"{REPOSITORY}:1\n  points to: {first.digest} → {second.digest}\n" in text
+    assert "  signer came: https://github.com/" in text
     assert "channel: stable 1 → stable 2" in text
     assert "NOT VERIFIED" in text
     said_json = json.loads(run(tmp_path, str(old), str(new), "--json", verb="diff").stdout)
@@ -143,8 +143,8 @@ def test_diff_says_which_evidence_of_the_same_image_came_and_went(
     done = run(tmp_path, *map(str, paths), verb="diff")
     assert done.returncode == 1
     what = "evidence, attestation of https://example.org/scan/v1"
-    assert f"{REPOSITORY}:1: {what} went: {manifests[0]}" in done.stdout
-    assert f"{REPOSITORY}:1: {what} came: {manifests[1]}" in done.stdout
+    assert f"{REPOSITORY}:1\n  {what} went: {manifests[0]}\n" in done.stdout
+    assert f"\n  {what} came: {manifests[1]}\n" in done.stdout
     assert "changes   2 " in done.stdout
 
 
