@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import tarfile
@@ -11,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+)
 
 from loader.digest import Digest
 from loader.model.bundle import EvidenceEntry
@@ -146,6 +152,41 @@ def test_diff_says_which_evidence_of_the_same_image_came_and_went(
     assert f"{REPOSITORY}:1\n  {what} went: {manifests[0]}\n" in done.stdout
     assert f"\n  {what} came: {manifests[1]}\n" in done.stdout
     assert "changes   2 " in done.stdout
+
+
+@pytest.mark.parametrize("form", ["tag", "bundle", "bundle without a log"])
+def test_diff_says_that_another_key_signed(publisher: Publisher, tmp_path: Path, form: str) -> None:
+    """Dangerzone's signatures name nobody: the key is told by the log, or by a hint."""
+    keys = [publisher.world.managed("one"), publisher.world.managed("two")]
+    paths = tmp_path / "old.tar.zst", tmp_path / "new.tar.zst"
+    for key, path in zip(keys, paths, strict=True):
+        store = ContentStore()
+        image = hello_image(store, version="1")
+        if form == "tag":
+            legacy = publisher.world.sign_image_legacy(image.digest, key, log="v1")
+            manifest = attach.attach_tag(image, [legacy.layer()])
+        else:
+            log = "v1" if form == "bundle" else "none"
+            said = publisher.world.sign_image(image.digest, key, log=log)
+            manifest = attach.attach_bundle(image, said.bundle())
+        entry = publisher.entry(image, tag="1")
+        one = EvidenceEntry(
+            subject=Digest.parse(image.digest),
+            store="signature-tag" if form == "tag" else "referrer",
+            manifest=descriptor_of(manifest),
+        )
+        publisher.pack(path, store, [replace(entry, evidence=(one,))])
+    done = run(tmp_path, *map(str, paths), verb="diff")
+    assert done.returncode == 1, done.stderr
+    names = [f"the key sha256:{_fingerprint(key.public_pem)}" for key in keys]
+    assert f"  signer went: {names[0]}\n" in done.stdout
+    assert f"  signer came: {names[1]}\n" in done.stdout
+
+
+def _fingerprint(pem: bytes) -> str:
+    key = load_pem_public_key(pem)
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).hexdigest()
 
 
 def test_diff_of_what_is_no_bundle(publisher: Publisher, tmp_path: Path) -> None:
