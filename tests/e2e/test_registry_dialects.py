@@ -204,3 +204,28 @@ def test_what_quay_shows_to_nobody_is_no_missing_evidence(dialects: Dialects) ->
             dialects.release.folder / "nobody",
             plain_http=[dialects.quay.host],
         )
+
+
+def test_a_registry_that_only_says_that_it_lists_referrers(tmp_path: Path) -> None:
+    """ECR answers with `OCI-Subject` and has no API: who believes the header loses evidence."""
+    said = Fault(
+        pattern=r"/manifests/", method="PUT", on=None, headers={"OCI-Subject": "sha256:" + "0" * 64}
+    )
+    with (
+        FakeRegistry() as source,
+        FakeRegistry(features=Features(referrers=False), faults=[said]) as ecr,
+    ):
+        release = make_release(tmp_path, source)
+        release.promote(ecr)
+        all_there(release, ecr.store("rel/app"), by_tag=True)
+
+
+def test_an_index_under_gitlabs_referrers_tag_is_the_image_itself(tmp_path: Path) -> None:
+    """GitLab resolves `sha256-HEX` to the subject: an index that lists platforms, not evidence."""
+    with FakeRegistry(features=Features(referrers=False)) as gitlab, FakeRegistry() as there:
+        release = make_release(tmp_path, gitlab)
+        store = release.image.store
+        store.tag(release.image.digest.replace(":", "-"), release.image.descriptor)
+        promoted = release.promote(there)
+        assert any("holds an image instead of referrers" in note for note in promoted.notes)
+        assert set(release_tags(there.store("rel/app"))) == TAGS
