@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from loader.policy.toml import Table
 
 SCHEMA: Final = 1
+_COMPARED_MAX: Final = 10_000
+"""Pairs of patterns that are compared for the sake of a warning."""
 _REGEXP_SIGNS: Final = re.compile(r"\.\*|\.\+|\\\.|\[[^\]]*\][*+]|^\^|\$$")
 _CLOCKS: Final[dict[str, ClockRule]] = {"warn": "warn", "strict": "strict"}
 TIME_KEYS: Final = (
@@ -208,6 +210,7 @@ class Policy:
                 *_warnings_of(rules),
                 *_unused(anchors, anchor_rules, uses),
                 *_idle(denials, uses),
+                *_without_block(rules, denials, exceptions),
             ),
         )
 
@@ -268,6 +271,23 @@ def _idle(denials: tuple[Denial, ...], uses: tuple[AnchorUse, ...]) -> tuple[str
         if _REGEXP_SIGNS.search(one.identity) is not None or "*" in one.identity:
             found.append(f"{one.source}: {shown(one.identity)} is compared letter by letter")
     return tuple(found)
+
+
+def _without_block(
+    rules: tuple[ImageRule, ...],
+    denials: tuple[Denial, ...],
+    exceptions: tuple[Exemption, ...],
+) -> tuple[str, ...]:
+    """Return what is denied or excepted for images alone that no block could accept anyway."""
+    named = [(one.source, one.image) for one in denials if one.image is not None]
+    named += [(one.where, one.image) for one in exceptions]
+    if len(named) * len(rules) > _COMPARED_MAX:
+        return ()  # a warning is not worth the time
+    return tuple(
+        f"{where}: no [[image]] block matches any image that {image} matches"
+        for where, image in named
+        if not any(rule.match.overlaps(image) for rule in rules)
+    )
 
 
 def _uses_of_speakers(said: Said) -> Iterator[AnchorUse]:

@@ -115,8 +115,36 @@ class Glob:
         """Tell whether this full name of a repository matches."""
         return self._compiled.fullmatch(name) is not None
 
+    def overlaps(self, other: Glob) -> bool:
+        """Tell whether some name matches both."""
+        one, two = re.findall(r"\*\*|.", self.text), re.findall(r"\*\*|.", other.text)
+        pending, seen = [(0, 0)], {(0, 0)}
+        while pending:
+            here, there = pending.pop()
+            if (here, there) == (len(one), len(two)):
+                return True
+            left = one[here] if here < len(one) else ""
+            right = two[there] if there < len(two) else ""
+            steps = [(here + 1, there)] if left in _WILD else []  # it matches nothing more
+            steps += [(here, there + 1)] if right in _WILD else []
+            if left and left == right and left not in _WILD:
+                steps.append((here + 1, there + 1))
+            steps += [(here, there + 1)] if right and _takes(left, right) else []
+            steps += [(here + 1, there)] if left and _takes(right, left) else []
+            pending += [step for step in dict.fromkeys(steps) if step not in seen]
+            seen.update(steps)
+        return False
+
     def __str__(self) -> str:
         return self.text
+
+
+_WILD: Final = frozenset({"*", "**"})
+
+
+def _takes(wild: str, char: str) -> bool:
+    """Tell whether a wildcard takes this one character of the other pattern."""
+    return char not in _WILD and (wild == "**" or (wild == "*" and char != "/"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,8 @@ def test_t36_a_fingerprint_that_no_key_has_denies_nobody(key: str) -> None:
         ('identity = "https://github.com/acme/*"', "letter by letter"),
         (r"identity = 'https://github\.com/acme/.*'", "letter by letter"),
         ('key = "release"', ""),
+        ('key = "release"\nimage = "registry.acme.example/acme/ap"', "no [[image]] block matches"),
+        ('key = "release"\nimage = "registry.acme.example/*/app"', ""),
         (f'identity = "{SERVER}acme/app/.github/workflows/release.yml@refs/tags/v1.0.0"', ""),
     ],
 )

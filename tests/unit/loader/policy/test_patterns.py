@@ -44,6 +44,35 @@ def test_globs_that_match_no_name_are_refused(glob: str) -> None:
         Glob.parse(glob, where="match")
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("ghcr.io/acme/app", "ghcr.io/acme/app", True),
+        ("ghcr.io/acme/*", "ghcr.io/acme/app", True),
+        ("ghcr.io/acme/*", "ghcr.io/*/app", True),
+        ("ghcr.io/acme/*", "ghcr.io/acm/*", False),
+        ("ghcr.io/acme/*", "ghcr.io/acme/app/x", False),
+        ("ghcr.io/acme/**", "ghcr.io/acme/app/x", True),
+        ("ghcr.io/**/x", "ghcr.io/acme/*/y", False),
+        ("ghcr.io/**/x", "ghcr.io/acme/*", True),
+        ("**", "ghcr.io/acme/*", True),
+        ("ghcr.io/a*c/*", "ghcr.io/ab*/d*", True),
+        ("ghcr.io/*/*", "ghcr.io/acme", False),
+    ],
+)
+def test_globs_that_some_name_matches_both_of(one: str, other: str, *, expected: bool) -> None:
+    first, second = (Glob.parse(text, where="match") for text in (one, other))
+    assert first.overlaps(second) is expected
+    assert second.overlaps(first) is expected
+
+
+def test_two_long_globs_are_compared_soon() -> None:
+    one, other = ("a/" + "*a" * 120 + end for end in ("b", "c"))
+    began = time.monotonic()
+    assert not Glob.parse(one, where="").overlaps(Glob.parse(other, where=""))
+    assert time.monotonic() - began < 5
+
+
 def test_globs_run_in_linear_time() -> None:
     started = time.perf_counter()
     pattern = Glob.parse("a.example/" + "*a" * 60, where="match")
