@@ -42,6 +42,7 @@ _FOR_GOOD: Final = frozenset(
 )
 _COLUMNS: Final = (
     "identity", "first_seen", "last_seen", "attempts", "under", "code", "words", "judged_at",
+    "said",
 )  # fmt: skip
 _TABLE: Final = """CREATE TABLE IF NOT EXISTS files (
     identity TEXT PRIMARY KEY,
@@ -51,7 +52,8 @@ _TABLE: Final = """CREATE TABLE IF NOT EXISTS files (
     under TEXT,
     code TEXT,
     words TEXT,
-    judged_at TEXT
+    judged_at TEXT,
+    said TEXT
 ) STRICT"""
 
 
@@ -162,6 +164,15 @@ class Watched:
                 "WHERE identity = ?",
                 (self._under, code, words, format_instant(self._at), identity),
             )
+
+    def is_news(self, identity: str, what: str) -> bool:
+        """Tell whether anything else was said of this file before; from now on, this was."""
+        with self._lasting("OFF"):
+            done = self._db.execute(
+                "UPDATE files SET said = ? WHERE identity = ? AND said IS NOT ?",
+                (what, identity, what),
+            )
+        return done.rowcount > 0
 
     def _known(self, identity: str) -> Known:
         row = self._db.execute(

@@ -171,7 +171,7 @@ def one_cycle(
         for event in _events(call, config, target, host, spool, listing):
             events.append(event)
             status = status or event.status
-            if event.what != "known":
+            if event.what != "known" and event.is_news:
                 code = f" [{event.code}]" if event.code else ""
                 words = f"{event.name}: {event.what}{code}: {event.words}"
                 journal.say(_PRIORITIES.get(event.what, 6), words)

@@ -63,6 +63,8 @@ class Event:
     glance: Glance | None = None
     moved: bool = False
     """Whether the runtime has anything now that it had not before."""
+    is_news: bool = True
+    """Whether it says anything that an earlier look did not say."""
 
     @property
     def status(self) -> int:
@@ -201,12 +203,8 @@ class Cycle:
                 elif settled is not None:
                     yield self._behind(file, glance, settled)
                 elif glance.standing == "older":
-                    yield Event(
-                        name=file.shown,
-                        what="older",
-                        words=f"{glance.words} is older than what this host accepted",
-                        glance=glance,
-                    )
+                    words = f"{glance.words} is older than what this host accepted"
+                    yield self._standing(file, "older", words, glance)
                 elif glance.standing == "same":
                     settled = glance
                     yield self._current(file, glance)
@@ -217,22 +215,21 @@ class Cycle:
                         settled = glance
 
     def _current(self, file: SpoolFile, glance: Glance) -> Event:
-        return Event(
-            name=file.shown,
-            what="current",
-            words=f"{glance.words}: already up to date",
-            glance=glance,
-        )
+        return self._standing(file, "current", f"{glance.words}: already up to date", glance)
 
     def _behind(self, file: SpoolFile, glance: Glance, settled: Glance) -> Event:
         if glance.statement == settled.statement:
             return self._current(file, glance)
-        return Event(
-            name=file.shown,
-            what="older",
-            words=f"{glance.words} is older than {settled.words}",
-            glance=glance,
+        return self._standing(
+            file, "older", f"{glance.words} is older than {settled.words}", glance
         )
+
+    def _standing(
+        self, file: SpoolFile, what: Literal["older", "current"], words: str, glance: Glance
+    ) -> Event:
+        """Say where a file stands; a journal is told once, however often it is looked at."""
+        is_news = self.memory is None or self.memory.is_news(file.identity, what)
+        return Event(name=file.shown, what=what, words=words, glance=glance, is_news=is_news)
 
     def _taken(self, file: SpoolFile, glance: Glance) -> Event:
         """Load it, or judge it to its last byte."""
@@ -251,7 +248,7 @@ class Cycle:
         if self.tasks.verb == "verify":
             words = f"{glance.words} would be loaded{further}"
             return Event(name=file.shown, what="proposed", words=words, glance=glance)
-        words = f"{glance.words}: {'loaded' if answer.loaded else 'already there'}{further}"
+        words = f"{glance.words}{'' if answer.loaded else ': already there'}{further}"
         event = Event(
             name=file.shown, what="loaded", words=words, glance=glance, moved=answer.loaded
         )

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -253,3 +254,16 @@ def test_no_more_than_a_hundred_refused_statements_are_recorded_in_one_cycle(
     takes = dict.fromkeys(heads, fails("signature.unverified"))
     assert len(look(memory(), heads, takes)) == 100
     assert [e.what for e in look(memory(), heads, takes)].count("refused") == 30
+
+
+def test_that_a_file_is_older_is_news_once(memory: Callable[[], Watched]) -> None:
+    heads = {"old": answers(newer(11)), "new": answers(newer(12))}
+    first = {event.name: event for event in look(memory(), heads)}
+    assert (first["old"].what, first["old"].is_news) == ("older", True)
+    behind = answers(replace(newer(11), standing="older"))
+    again = {event.name: event for event in look(memory(), {"old": behind})}
+    assert (again["old"].what, again["old"].is_news) == ("older", False)
+    current = answers(replace(newer(11), standing="same"))
+    changed = {event.name: event for event in look(memory(), {"old": current})}
+    assert (changed["old"].what, changed["old"].is_news) == ("current", True)
+    assert look(None, {"old": current})[0].is_news, "a dry run remembers nothing"
