@@ -259,6 +259,35 @@ def test_dz_5_dangerzones_own_function_takes_it(
     assert list((tmp_path / "data").rglob(f"{digest}.json"))
 
 
+@pytest.mark.engine("cosign2")
+@pytest.mark.may_skip("Dangerzone is no package: its code runs where a checkout is at hand")
+@pytest.mark.skipif(not CHECKOUT, reason="AIRLOCK_DANGERZONE names no checkout of Dangerzone")
+def test_dz_5_what_dangerzones_own_function_prepares_is_taken(
+    maintainer: Maintainer, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs prepare_airgapped_archive itself, with cosign and a registry; then load-archive."""
+    (tmp_path / "key.pub").write_bytes(maintainer.key.public_pem)
+    (tmp_path / "rekor.pub").write_bytes(maintainer.world.rekor1.signer.public_pem)
+    signatures, _ = _dangerzone(tmp_path, monkeypatch)
+    archive = tmp_path / "theirs.tar"
+    with FakeRegistry({"freedomofpress/dangerzone/v1": image.store}) as registry:
+        repository = f"{registry.host}/freedomofpress/dangerzone/v1"
+        theirs = sys.modules["dangerzone.updater.registry"]
+        theirs.get_digest_for_arch = lambda *_: amd64(image).digest  # type: ignore[attr-defined]
+        theirs.replace_image_digest = (  # type: ignore[attr-defined]
+            lambda _, digest: f"{repository}@{digest}"
+        )
+        signatures.prepare_airgapped_archive(
+            f"{repository}@{image.digest}", str(archive), "amd64", pubkey=tmp_path / "key.pub"
+        )
+    (tmp_path / "far").mkdir()
+    host = maintainer.host(tmp_path / "far")
+    ran = host.run("load-archive", archive, "--into", f"oci:{host.loaded}", "--json")
+    assert ran.status == 0, ran.err
+    [loaded] = ran.verdict["images"]
+    assert (loaded["image"], loaded["name"]["name"]) == (amd64(image).digest, NAME)
+
+
 def _dangerzone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[str]]:
     calls: list[str] = []
     package = types.ModuleType("dangerzone")
