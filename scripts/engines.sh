@@ -19,6 +19,7 @@ packages() {
     done <<'LIST'
 containerd containerd
 ctr containerd
+debootstrap debootstrap
 docker-registry docker-registry
 docker docker.io
 dockerd docker.io

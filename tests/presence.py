@@ -86,6 +86,7 @@ def _no_schemas() -> str | None:
 
 
 NEEDS: dict[str, Need] = {
+    "bare-debian": Need(programs=("debootstrap",), root=True),
     "containerd": Need(programs=("containerd", "ctr", "runc"), root=True),
     "cosign": Need(programs=("cosign",)),
     "cosign2": Need(programs=("cosign2",)),
