@@ -7,6 +7,7 @@ once with the loader as it is installed and once with the frozen one.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,7 +79,7 @@ def code(ran: Ran) -> Any:  # noqa: ANN401
 
 
 def test_a111_no_battery(clock: Clock, bundles: Path) -> None:
-    """1970: what evidence proves is taken for now, and that the clock is wrong is said."""
+    """FI-37, 1970: what evidence proves is taken for now, and that the clock is wrong is said."""
     ran = clock.at("@1970-01-01 00:01:00").load(bundles / "1.tar.zst")
     assert ran.status == 0, ran.err
     time = ran.verdict["time"]
@@ -137,6 +138,30 @@ def test_a113_a_clock_that_runs_backwards(clock: Clock, bundles: Path) -> None:
         for anchor in verdict["anchors"]:
             anchor.pop("age_seconds")
     assert verdicts[0] == verdicts[1]
+
+
+@pytest.mark.parametrize("step", ["i-315576000", "i315576000"], ids=["back", "on"])
+def test_fi_35_a_clock_that_jumps_ten_years_at_every_look_raises_no_floor(
+    clock: Clock, bundles: Path, step: str
+) -> None:
+    """Between verdict and memory, too: what is kept is what evidence says."""
+    ran = clock.at(f"@2026-06-01 00:00:00 {step}").load(bundles / "1.tar.zst")
+    assert ran.status == 0, ran.err
+    assert clock.floor == SIGNED
+    assert clock.at("@2026-06-01 00:00:00").load(bundles / "2.tar.zst").status == 0
+
+
+def test_fi_36_no_patience_is_counted_by_the_wall_clock(
+    clock: Clock, bundles: Path, tmp_path: Path
+) -> None:
+    """A machine that slept: the clock is an hour further at every look, and nothing is late."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    shutil.copy(bundles / "1.tar.zst", spool)
+    host = clock.at("@2026-06-01 00:00:00 i3600")
+    ran = host.run("watch", spool, "--once", "--into", f"oci:{host.loaded}")
+    assert ran.status == 0, ran.out + ran.err
+    assert "1.tar.zst: loaded: " in ran.out
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "right/UTC", "Nowhere/Nothing", ":"])

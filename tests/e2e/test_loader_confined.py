@@ -96,6 +96,7 @@ def test_v2_a_connection_from_inside_would_be_refused_and_seen(tmp_path: Path) -
 
 
 def test_v10_the_medium_is_opened_once_and_read_once(host: FarSide, bundle: Path) -> None:
+    """A122, T37: a medium that answers otherwise the second time is not asked a second time."""
     before = sorted((p, p.stat().st_mtime_ns) for p in (bundle.parent, *bundle.parent.iterdir()))
     status, lines = traced(
         host,

@@ -180,3 +180,64 @@ def test_a182_a_temporary_folder_that_is_not_there(host: FarSide, bundle: Path) 
         env=_environment({"TMPDIR": "/nonexistent/x"}),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+TEMPORARY = {
+    "noexec": "mount -t tmpfs -o noexec tmpfs $1",
+    "full": "mount -t tmpfs -o size=16k tmpfs $1; head -c 1M /dev/zero > $1/fill 2> /dev/null",
+    "not writable": "mount -t tmpfs -o ro tmpfs $1",
+}
+
+
+@pytest.mark.engine("netns")
+@pytest.mark.parametrize("how", TEMPORARY)
+def test_a182_a_temporary_folder_that_is_of_no_use(
+    how: str, host: FarSide, bundle: Path, tmp_path: Path
+) -> None:
+    """A load needs its quarantine, and neither /tmp nor /var/tmp."""
+    (tmp_path / "bundle.tar.zst").write_bytes(bundle.read_bytes())
+    there = FarSide(Path("/mnt/host"), Path("/mnt/loaded"))
+    load = there.command("load", "/mnt/bundle.tar.zst", "--into", "oci:/mnt/loaded", isolated=False)
+    verify = there.command("verify", "/mnt/bundle.tar.zst", isolated=False)
+    script = f"""
+        spoil() {{ {TEMPORARY[how]}; }}
+        mount --bind {tmp_path} /mnt && spoil /tmp && spoil /var/tmp
+        {" ".join(load)} && {" ".join(verify)}
+    """
+    done = subprocess.run(
+        ["unshare", "-rm", "bash", "-c", script],
+        check=False, capture_output=True, text=True, cwd=ROOT, timeout=120, env=_environment({}),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert host.target()
+
+
+@pytest.mark.engine("netns")
+def test_a182_a_user_whom_no_table_knows(host: FarSide, bundle: Path, tmp_path: Path) -> None:
+    """Without HOME: below `--root` it works; without one it is said, and nothing is made up."""
+    if os.geteuid():
+        pytest.skip("needs root")
+    path = tmp_path / "bundle.tar.zst"
+    path.write_bytes(bundle.read_bytes())
+    load = ["load", str(path), "--into", f"oci:{host.loaded}"]
+    user = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"]
+    for folder in (tmp_path, *tmp_path.rglob("*"), *tmp_path.parents[:3]):
+        if tmp_path in (folder, *folder.parents):
+            os.chown(folder, 54321, 54321)
+        elif folder != Path("/tmp"):
+            folder.chmod(folder.stat().st_mode | 0o011)
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*user, *host.program, *words],
+            check=False, capture_output=True, text=True, cwd="/", timeout=120,
+            env=_environment({}),
+        )  # fmt: skip
+
+    done = run("--root", str(host.root), *load)
+    assert done.returncode == 0, done.stderr
+    assert host.target()
+    done = run(*load)
+    assert done.returncode in {2, 20}, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "54321" in done.stderr

@@ -264,6 +264,8 @@ def test_a109_when_a_bundle_says_it_was_made_decides_nothing(
 def test_the_verdict_is_the_same_bytes_everywhere(
     environment: dict[str, str], host: FarSide, bundles: Path, tmp_path: Path
 ) -> None:
+    """A184: C, Turkish, no locale; a terminal of one column; no colour."""
+
     def verdict(**options: object) -> str:
         ran = host.run("verify", bundles / "1.tar.zst", "--json", **options)  # type: ignore[arg-type]
         assert ran.status == 0

@@ -107,6 +107,7 @@ def test_an_unreadable_file_is_this_machines_fault(archive: Path) -> None:
 
 
 def test_what_was_opened_is_read_whatever_the_path_leads_to(archive: Path) -> None:
+    """A121, T37: another file is renamed into its place while it is read."""
     other = archive.with_name("other")
     other.write_bytes(b"evil" * 3000)
     with BundleFile.open(archive) as source:

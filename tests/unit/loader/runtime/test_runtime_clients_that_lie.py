@@ -169,11 +169,13 @@ def test_stream_holds_verified_blobs_and_no_name_of_a_tag(world: World) -> None:
 
 
 def test_lying_client_is_caught_and_its_image_removed(world: World) -> None:
+    """A140: it takes the stream, and says another image."""
     world.behave(load="lie")
     refuse(world, RuntimeMismatchError)
 
 
 def test_client_that_loads_nothing_is_caught(world: World) -> None:
+    """A141: it says yes, and the image is not there."""
     world.behave(load="nothing")
     error = refuse(world, RuntimeMismatchError)
     assert error.found == "nothing"
@@ -247,6 +249,7 @@ def test_interrupt_is_passed_on_and_undone(world: World) -> None:
 
 
 def test_noise_is_cut_and_escaped(world: World) -> None:
+    """A147: escape sequences, secrets, ten megabytes."""
     world.behave(flood=10 << 20, status=1)
     text = str(refuse_any(world))
     assert len(text) < 2000
@@ -285,6 +288,7 @@ def test_answer_that_makes_no_sense_is_no_absence(world: World, how: str) -> Non
 
 
 def test_foreign_name_stays(world: World) -> None:
+    """A142, T49: what somebody else put under the name is not replaced."""
     world.preset(images={OTHER: {"layers": [], "digest": OTHER}}, names={NAME: OTHER})
     error = refuse(world, RuntimeTagError)
     assert error.found == OTHER
@@ -304,6 +308,7 @@ def test_name_that_we_set_before_is_moved_and_put_back(world: World) -> None:
 
 
 def test_second_load_sends_nothing(world: World) -> None:
+    """A148: it is there already; the digest is asked for all the same."""
     image = make_image("app")
     with world.open() as runtime:
         runtime.load(image.request(NAME))
@@ -326,6 +331,7 @@ def test_undo_that_fails_is_said(make_world: Make, kind: str) -> None:
 
 
 def test_client_inherits_nothing_of_ours(world: World, tmp_path: Path) -> None:
+    """A189: no variable, file, folder or ignored signal of ours."""
     secret = (tmp_path / "secret").open("wb")
     os.set_inheritable(secret.fileno(), True)  # noqa: FBT003 - its signature
     try:
@@ -343,6 +349,7 @@ def test_client_inherits_nothing_of_ours(world: World, tmp_path: Path) -> None:
 
 
 def test_library_path_of_before_the_freeze_is_restored(make_world: Make) -> None:
+    """A189, T45: not the one with our own libraries."""
     world = make_world("docker")
     world.environment["LD_LIBRARY_PATH_ORIG"] = "/opt/lib"
     with world.open():
@@ -372,6 +379,7 @@ def test_daemon_that_does_not_answer_is_absent(make_world: Make) -> None:
 @pytest.mark.parametrize("kind", ["docker", "containerd"])
 @pytest.mark.parametrize("what", ["absent", "file", "link", "folder"])
 def test_socket_must_be_one(make_world: Make, kind: str, what: str) -> None:
+    """A145, FI-25: a file, a link, nothing, or one that nobody answers at."""
     world = make_world(kind)
     path = world.folder / "daemon.sock"
     real = path.rename(world.folder / "real.sock")
@@ -429,6 +437,7 @@ def test_podman_across_a_network_is_refused(make_world: Make) -> None:
 def test_path_is_not_searched(
     make_world: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """A146: a program of that name earlier in PATH is not taken."""
     world = make_world("podman")
     monkeypatch.setenv("PATH", str(world.folder))
     monkeypatch.setattr("loader.runtime.clients.CLIENT_FOLDERS", (tmp_path / "system",))
