@@ -92,7 +92,7 @@ class Platform:
         return cls(
             os=fields.text("os", length_max=64),
             architecture=fields.text("architecture", length_max=64),
-            variant=fields.text("variant", length_max=64) if fields.object.get("variant") else "",
+            variant=fields.text_or_empty("variant", length_max=64),
         )
 
     def __str__(self) -> str:

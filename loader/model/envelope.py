@@ -84,11 +84,20 @@ def decode_loose_base64(text: str, *, where: str) -> bytes:
     DSSE leaves the alphabet to the writer. Megabytes are usual here: no regular expression.
 
     Raises:
-        JsonFieldError: anything else, white space and bits behind the end among it.
+        JsonFieldError: anything else: both alphabets in one text, white space, missing padding,
+            bits behind the end.
     """
     if "-" in text or "_" in text:
+        if "+" in text or "/" in text:
+            raise JsonFieldError("base64 in two alphabets", where=where, found=shown(text[:60]))
         text = text.translate(_URL_SAFE)
     try:
-        return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+        raw = text.encode("ascii")
+        decoded = binascii.a2b_base64(raw, strict_mode=True)
+        # The one thing that the strict mode lets pass: bits behind the end, in the last four signs.
+        canonical = binascii.b2a_base64(binascii.a2b_base64(raw[-4:]), newline=False) == raw[-4:]
     except (binascii.Error, UnicodeEncodeError) as e:
         raise JsonFieldError("not base64", where=where, found=shown(text[:60])) from e
+    if not canonical:
+        raise JsonFieldError("not canonical base64", where=where, found=shown(text[-60:]))
+    return decoded

@@ -152,6 +152,14 @@ class Fields:
         """Return the string, or None where the field is absent or null; see `text`."""
         return self.text(name, length_max=length_max) if self.has(name) else None
 
+    def text_or_empty(self, name: str, *, length_max: int = TEXT_LENGTH_MAX) -> str:
+        """Return the string, or "" where the field is absent, null or empty; see `text`.
+
+        Whatever else is falsy in Python, a zero or an empty list, is no string.
+        """
+        value = self._object.get(name)
+        return "" if value is None or value == "" else self.text(name, length_max=length_max)
+
     def integer(self, name: str, *, minimum: int = 0, maximum: int = INTEGER_MAX) -> int:
         """Return an integer within closed bounds.
 

@@ -126,7 +126,7 @@ def _material(fields: Fields, version: BundleVersion, *, limits: Limits) -> Mate
         case (["publicKey"], _):
             key = fields.fields("publicKey")
             key.only("hint")
-            return KeyMaterial(hint=key.text("hint") if key.object.get("hint") else "")
+            return KeyMaterial(hint=key.text_or_empty("hint"))
         case (["certificate"], "0.3"):
             return CertificateMaterial(leaf=_certificate(fields.fields("certificate"), limits))
         case (["x509CertificateChain"], "0.1" | "0.2"):
@@ -186,6 +186,9 @@ def _content(fields: Fields, *, limits: Limits) -> Envelope | MessageSignature:
     message = fields.optional_fields("messageSignature")
     if envelope is not None and message is None:
         envelope.only("payload", "payloadType", "signatures")
+        for one in envelope.each("signatures", count_max=limits.envelope_signature_count_max):
+            one.only("sig", "keyid")
+            one.text_or_empty("keyid")  # nobody signed it, and nobody uses it
         content = Envelope.from_fields(envelope, limits=limits)
         if len(content.signatures) != 1:
             raise JsonFieldError(

@@ -64,8 +64,6 @@ class SimpleSigning:
         return cls(
             raw=raw,
             digest=critical.fields("image").digest("docker-manifest-digest"),
-            docker_reference=identity.text("docker-reference")
-            if identity.object.get("docker-reference")
-            else "",
+            docker_reference=identity.text_or_empty("docker-reference"),
             optional={} if optional is None else optional.object,
         )

@@ -151,7 +151,7 @@ def _subject(fields: Fields, *, limits: Limits) -> Subject:
             "not a SHA-256 digest", where=digest.at("sha256"), found=shown(digests["sha256"])
         )
     return Subject(
-        name=fields.text("name") if fields.object.get("name") else "",
+        name=fields.text_or_empty("name"),
         digests=digests,
         annotations=_texts(fields.object.get("annotations")),
     )

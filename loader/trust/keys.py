@@ -79,13 +79,22 @@ class PublicKey:
         """Return the key that a SubjectPublicKeyInfo writes (RFC 5280 §4.1.2.7).
 
         Raises:
-            UnsupportedKeyError: it is none, or not of a kind that we accept.
+            UnsupportedKeyError: it is none, not of a kind that we accept, or written otherwise.
         """
         try:
             key = load_der_public_key(der)
         except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm) as e:
             raise UnsupportedKeyError("not a public key", where=name, found=shown(str(e))) from e
-        return cls.of(key, name=name, valid_for=valid_for)
+        found = cls.of(key, name=name, valid_for=valid_for)
+        if found.spki != der:
+            # A curve with its parameters written out, a compressed point, PKCS #1: one key must not
+            # have two writings, and Go reads none of these.
+            raise UnsupportedKeyError(
+                "a public key in another writing than the usual one",
+                where=name,
+                expected="a SubjectPublicKeyInfo in DER: the curve by name, the whole point",
+            )
+        return found
 
     @classmethod
     def of(cls, key: PublicKeyTypes, *, name: str, valid_for: Validity = ALWAYS) -> PublicKey:

@@ -247,7 +247,7 @@ def _authority(fields: Fields, limits: Limits) -> Authority:
     if not certificates:
         raise JsonFieldError("an authority without certificates", where=chain.path)
     return Authority(
-        name=fields.text("uri") if fields.object.get("uri") else _subject(certificates[-1]),
+        name=fields.text_or_empty("uri") or _subject(certificates[-1]),
         chain=certificates,
         valid_for=Validity.from_fields(fields.optional_fields("validFor")),
     )

@@ -5,8 +5,9 @@ as an intermediate only under an authority that pins none of its own: where the 
 the intermediates, no other one speaks for it.
 
 RFC 5280 §6.1 without what Fulcio and private authorities of this kind do not use: policies, name
-constraints and revocation. A critical extension that is not understood is refused, so leaving them
-out refuses and never accepts.
+constraints and revocation. A critical extension that is not understood is refused, and name
+constraints are, critical or not (Go's x509 enforces both), so leaving them out refuses and never
+accepts.
 """
 
 from __future__ import annotations
@@ -92,6 +93,9 @@ def _leaf(der: bytes) -> Leaf:
         certificate = load_certificate(der)
         _expect_signing(certificate)
         key = PublicKey.of(certificate.public_key(), name="the signing certificate")
+        if key.spki not in certificate.tbs_certificate_bytes:
+            # The library also reads a curve whose parameters are written out; Go does not.
+            raise CertificateError("a signing certificate that writes its key in another way")
     except PARSE_ERRORS as e:
         raise CertificateError("not a certificate", found=shown(str(e))) from e
     except UnsupportedKeyError as e:
@@ -142,6 +146,11 @@ def _expect_plain(certificate: x509.Certificate) -> None:
             raise CertificateError(
                 "a critical extension that is not understood", found=extension.oid.dotted_string
             )
+
+
+def _expect_unconstrained(certificate: x509.Certificate) -> None:
+    if _find(certificate.extensions, x509.NameConstraints) is not None:
+        raise CertificateError("an authority with name constraints, which nobody here reads")
 
 
 def _find(extensions: x509.Extensions, kind: type[_Extension]) -> _Extension | None:
@@ -254,6 +263,7 @@ def _may_issue(path: tuple[x509.Certificate, ...]) -> bool:
     try:
         for below, certificate in enumerate(path):
             _expect_plain(certificate)
+            _expect_unconstrained(certificate)
             extensions = certificate.extensions
             basic = _find(extensions, x509.BasicConstraints)
             if basic is None or not basic.ca:

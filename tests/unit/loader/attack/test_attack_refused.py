@@ -19,9 +19,10 @@ from loader.trust.trusted_root import TrustedRoot
 from loader.verify.sigstore import Material
 from tests.fakes import attach
 from tests.fakes.content import Json
-from tests.fakes.sigworld import der, statements
+from tests.fakes.sigworld import statements
 from tests.fakes.sigworld.ca import email, other_name, uri
 from tests.fakes.sigworld.encoding import b64, der_of
+from tests.fakes.sigworld.odd_keys import explicit_p256, rsa_spki
 from tests.fakes.sigworld.tsa import TimestampAuthority
 from tests.fakes.sigworld.world import World
 from tests.unit.loader.policy.judging import entry_of
@@ -329,36 +330,16 @@ def test_a_seal_of_another_statement(scene: Scene) -> None:
 # --- keys and trusted roots -----------------------------------------------------------------------
 
 
-def _rsa(modulus: int, exponent: int) -> bytes:
-    key = der.sequence(der.integer(modulus), der.integer(exponent))
-    algorithm = der.sequence(der.oid("1.2.840.113549.1.1.1"), der.null())
-    return der.sequence(algorithm, der.tlv(3, b"\x00", key))
-
-
-def _explicit(generator: bytes) -> bytes:
-    """P-256 with its parameters written out; with another generator anybody has a private key."""
-    prime = 2**256 - 2**224 + 2**192 + 2**96 - 1
-    b = bytes.fromhex("5ac635d8aa3a93e7b3ebbd55769886bc651d06b0cc53b0f63bce3c3e27d2604b")
-    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-    curve = der.sequence(der.octets((prime - 3).to_bytes(32)), der.octets(b))
-    field = der.sequence(der.oid("1.2.840.10045.1.1"), der.integer(prime))
-    parameters = der.sequence(
-        der.integer(1), field, curve, der.octets(generator), der.integer(order), der.integer(1)
-    )
-    point = World("explicit").managed().spki[-65:]
-    algorithm = der.sequence(der.oid("1.2.840.10045.2.1"), parameters)
-    return der.sequence(algorithm, der.tlv(3, b"\x00", point))
-
-
 MODULUS = rsa.generate_private_key(65537, 2048).public_key().public_numbers().n
 POINT = ec.derive_private_key(7, ec.SECP256R1()).public_key().public_numbers()
 KEYS = {
-    "RSA, exponent 1": _rsa(MODULUS, 1),
-    "RSA, exponent 2": _rsa(MODULUS, 2),
-    "RSA, exponent of 33 bits": _rsa(MODULUS, 2**32 + 1),
-    "RSA, 16384 bits": _rsa(2**16383 + 1, 65537),
-    "P-256, another generator": _explicit(
-        b"\x04" + POINT.x.to_bytes(32) + POINT.y.to_bytes(32),
+    "RSA, exponent 1": rsa_spki(MODULUS, 1),
+    "RSA, exponent 2": rsa_spki(MODULUS, 2),
+    "RSA, exponent of 33 bits": rsa_spki(MODULUS, 2**32 + 1),
+    "RSA, 16384 bits": rsa_spki(2**16383 + 1, 65537),
+    "P-256, another generator": explicit_p256(
+        World("explicit").managed().spki[-65:],
+        generator=b"\x04" + POINT.x.to_bytes(32) + POINT.y.to_bytes(32),
     ),
     "P-256, no point": World().managed().spki[:-1] + b"\x00",
 }
