@@ -35,7 +35,7 @@ from loader.policy.reading_speakers import read_speaker
 from loader.policy.speakers import KeySpeaker, Said
 from loader.policy.toml import Table
 from loader.policy.weigh import Outcome, weigh_statement
-from loader.trust.anchors import AnchorFile, AnchorKind, AnchorUse, is_file
+from loader.trust.anchors import AnchorFile, AnchorKind, AnchorRule, AnchorUse, is_file
 from loader.trust.store import TrustStore
 from loader.verify.message import Message
 from loader.verify.sigstore import Material, verify_artifact
@@ -76,6 +76,7 @@ class _Anchors:
 
     uses: tuple[AnchorUse, ...]
     anchors: tuple[AnchorFile, ...] = ()
+    anchor_rules: tuple[AnchorRule, ...] = ()
 
 
 def verify_blob(request: BlobRequest, places: Places) -> BlobVerdict:

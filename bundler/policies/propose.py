@@ -36,7 +36,7 @@ from loader.policy.facts import ImageJudgement
 from loader.policy.variables import VARIABLE
 from loader.policy.weigh import who_of
 from loader.supplement import Supplements
-from loader.trust.anchors import AnchorFile, AnchorUse
+from loader.trust.anchors import AnchorFile, AnchorRule, AnchorUse
 from loader.trust.store import TrustStore
 from loader.verify.facts import CertificateSigner, Signed
 from loader.verify.sigstore import Material
@@ -79,6 +79,7 @@ class Known:
 class _Anchors:
     uses: tuple[AnchorUse, ...]
     anchors: tuple[AnchorFile, ...] = ()
+    anchor_rules: tuple[AnchorRule, ...] = ()
 
 
 def _is_there(root: str, folder: Path) -> bool:

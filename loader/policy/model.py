@@ -24,7 +24,7 @@ from loader.policy.keys import Key, Listing, Named, Record, Text, Whole, names_o
 from loader.policy.patterns import Exact, Regexp
 from loader.policy.reading_anchors import (
     ANCHOR_KEYS,
-    expect_aged,
+    expect_fitting,
     read_anchor_rules,
     read_anchors,
 )
@@ -33,6 +33,7 @@ from loader.policy.rules import ClockRule, ImagePolicy
 from loader.policy.speakers import CertificateSpeaker, KeySpeaker, Said
 from loader.policy.variables import Filling, expect_variables, filler_of, speaks_of_images
 from loader.trust.anchors import AnchorFile, AnchorRule, AnchorUse
+from loader.trust.validity import ALWAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -192,7 +193,8 @@ class Policy:
         deny_list = read_deny_speakers(table.table("deny-list")) if table.has("deny-list") else None
         uses = _uses_of(rules, anchors, deny_list)
         _expect_kinds(anchors, uses)
-        _expect_aged(anchor_rules, uses)
+        _expect_fitting(anchor_rules, uses)
+        _expect_dated(anchor_rules, rules, deny_list)
         return cls(
             raw=raw,
             where=where,
@@ -246,11 +248,33 @@ def _expect_kinds(anchors: tuple[AnchorFile, ...], uses: tuple[AnchorUse, ...]) 
             )
 
 
-def _expect_aged(rules: tuple[AnchorRule, ...], uses: tuple[AnchorUse, ...]) -> None:
+def _expect_fitting(rules: tuple[AnchorRule, ...], uses: tuple[AnchorUse, ...]) -> None:
     kinds = {use.name: use.kind for use in uses}
     for rule in rules:
         if rule.name in kinds:
-            expect_aged(kinds[rule.name], where=f"anchor.{rule.name}")
+            expect_fitting(rule, kinds[rule.name], where=f"anchor.{rule.name}")
+
+
+def _expect_dated(
+    anchors: tuple[AnchorRule, ...], rules: tuple[ImageRule, ...], deny_list: Said | None
+) -> None:
+    """Refuse a window of time around a key whose signatures nobody would date."""
+    windowed = {rule.name for rule in anchors if rule.valid_for != ALWAYS}
+    said = [requirement.said for rule in rules for requirement in rule.require]
+    for one in (*said, *(() if deny_list is None else (deny_list,))):
+        for speaker in one.speakers:
+            if (
+                isinstance(speaker, KeySpeaker)
+                and speaker.key in windowed
+                and speaker.trusted_root is None
+            ):
+                raise PolicyFileError(
+                    "nobody would say when this key signed, and it counts for a time only",
+                    where=one.where,
+                    expected="`trusted-root` beside the key: its logs and timestamp authorities "
+                    "date signatures",
+                    found=f"[anchor.{speaker.key}] with `valid-from` or `valid-until`",
+                )
 
 
 def _unused(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Final, Literal
 
 from loader.errors import PolicyFileError, shown
-from loader.policy.keys import Key, Text, names_of
+from loader.policy.keys import Day, Key, Text, names_of
 from loader.policy.toml import DURATION
 from loader.trust.anchors import AnchorFile, AnchorKind, AnchorRule, is_file
+from loader.trust.validity import Validity
 
 if TYPE_CHECKING:
     from loader.policy.toml import Table
@@ -57,10 +59,22 @@ ANCHOR_KEYS: Final = (
         form=Text(words=("warn", "require")),
         words="whether its logs must be shown to continue what they showed this host before",
     ),
+    Key(
+        name="valid-from",
+        form=Day(),
+        words="of a key: the first day (UTC) on which it must have signed for that to count",
+    ),
+    Key(
+        name="valid-until",
+        form=Day(),
+        words="of a key: the last such day; what it signed later counts for nothing",
+    ),
 )
 """The keys of an `[anchor.NAME]` table."""
 _KINDS: Final[tuple[AnchorKind, ...]] = ("trusted-root", "key", "notary-root")
-_RULES: Final = ("max-staleness", "witness", "root-change")
+_AGES: Final = ("max-staleness", "witness", "root-change")
+_WINDOW: Final = ("valid-from", "valid-until")
+_RULES: Final = (*_AGES, *_WINDOW)
 _ROOT_CHANGES: Final[dict[str, Literal["take", "confirm"]]] = {"take": "take", "confirm": "confirm"}
 _WITNESSES: Final[dict[str, Literal["warn", "require"]]] = {"warn": "warn", "require": "require"}
 
@@ -186,32 +200,54 @@ def read_anchor_rules(table: Table) -> tuple[AnchorRule, ...]:
         item = table.table(name)
         if not _has_rule(item):
             continue
-        if item.has("key"):
-            expect_aged("key", where=item.path)
         rules.append(
             AnchorRule(
                 name=name,
+                asked=tuple(key for key in _RULES if item.has(key)),
                 max_staleness=item.duration("max-staleness") if item.has("max-staleness") else None,
                 root_change=item.word("root-change", _ROOT_CHANGES)
                 if item.has("root-change")
                 else "take",
                 witness=item.word("witness", _WITNESSES) if item.has("witness") else "warn",
+                valid_for=_window(item),
             )
         )
+        if item.has("key"):
+            expect_fitting(rules[-1], "key", where=item.path)
+        elif _is_described(item):
+            expect_fitting(rules[-1], "trusted-root", where=item.path)
     return tuple(rules)
 
 
-def expect_aged(kind: AnchorKind, *, where: str) -> None:
-    """Refuse rules about the age of what has none.
+def _window(item: Table) -> Validity:
+    """Return the days of a window; both belong to it, the last one to its end."""
+    start = item.day("valid-from") if item.has("valid-from") else None
+    end = item.day("valid-until") if item.has("valid-until") else None
+    if start is not None and end is not None and start > end:
+        raise PolicyFileError("a window that ends before it starts", where=item.at("valid-until"))
+    return Validity(
+        start=None if start is None else datetime.combine(start, time.min, tzinfo=UTC),
+        end=None if end is None else datetime.combine(end, time.max, tzinfo=UTC),
+    )
+
+
+def expect_fitting(rule: AnchorRule, kind: AnchorKind, *, where: str) -> None:
+    """Refuse rules that mean nothing for an anchor of this kind.
 
     Raises:
-        PolicyFileError: the anchor is a key.
+        PolicyFileError: an age of a key, or a key's window at something else.
     """
-    if kind == "key":
+    if kind == "key" and any(name in _AGES for name in rule.asked):
         raise PolicyFileError(
             "a key has neither an age nor logs",
             where=where,
             expected="`max-staleness`, `witness` and `root-change` at a trusted root",
+        )
+    if kind != "key" and any(name in _WINDOW for name in rule.asked):
+        raise PolicyFileError(
+            "what is no key says itself when it is valid",
+            where=where,
+            expected="`valid-from` and `valid-until` at a key",
         )
 
 

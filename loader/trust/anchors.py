@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import PurePath
 from typing import Final, Literal, Protocol
 
+from loader.trust.validity import ALWAYS, Validity
+
 AnchorKind = Literal["trusted-root", "key", "tuf-root", "notary-root"]
 KEY_ENDINGS: Final = (".pub", ".pem")
 _NO_LABEL: Final = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
@@ -39,6 +41,10 @@ class AnchorRule:
     """Whether a newer TUF root is taken with the bundle that brings it, or only by an import."""
     witness: Literal["warn", "require"] = "warn"
     """Whether its logs must be shown to continue what they showed this host before."""
+    valid_for: Validity = ALWAYS
+    """Of a key: when it must have signed for that to count."""
+    asked: tuple[str, ...] = ()
+    """The policy's words for all that it says; which of them mean something depends on the kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +72,10 @@ class Anchored(Protocol):
     @property
     def anchors(self) -> Sequence[AnchorFile]:
         """The anchors it describes."""
+
+    @property
+    def anchor_rules(self) -> Sequence[AnchorRule]:
+        """What it asks of them besides."""
 
     @property
     def uses(self) -> Sequence[AnchorUse]:

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from loader.errors import TrustRootExpiredError, TrustRootStaleError
 from loader.model.fields import format_instant
+from loader.trust.validity import ALWAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from loader.errors import TrustRootError
     from loader.trust.anchors import AnchorRule
+    from loader.trust.validity import Validity
 
 MAX_STALENESS_DEFAULT: Final = timedelta(days=90)
 """How long past its expiry TUF metadata is taken where the policy does not say (FORMATS §4.3)."""
@@ -96,6 +98,8 @@ class Dates:
     """Which part that is, in words, where there are several."""
     taken_for: timedelta | None = None
     """How long past its expiry it is taken where the policy does not say."""
+    window: Validity = ALWAYS
+    """Of a key: when it must have signed, as the policy says. It does not age by that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +132,8 @@ class AnchorAge:
             )
         if self.max_staleness is not None:
             parts.append(f"taken up to {days(self.max_staleness)}")
+        if self.dates.window != ALWAYS:
+            parts.append(f"counts where it signed from {_window(self.dates.window)}")
         return ", ".join(parts) or "has no age"
 
     @property
@@ -216,6 +222,11 @@ def days(length: timedelta) -> str:
     if hours < 48:  # noqa: PLR2004 - two days
         return "1 hour" if hours == 1 else f"{hours} hours"
     return f"{hours // 24} days"
+
+
+def _window(window: Validity) -> str:
+    start = "the beginning" if window.start is None else _day(window.start)
+    return f"{start} on" if window.end is None else f"{start} to {_day(window.end)}"
 
 
 def _day(at: datetime) -> str:

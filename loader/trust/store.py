@@ -25,6 +25,7 @@ from loader.trust.keys import PublicKey
 from loader.trust.notary_pins import NotaryPins, is_key_id
 from loader.trust.trusted_root import Authority, TrustedRoot
 from loader.trust.tuf_pin import TARGET, VOUCHED_BY, TufPin
+from loader.trust.validity import ALWAYS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from loader.trust.anchors import Anchored, AnchorFile, AnchorRule
     from loader.trust.freshness import AnchorAge, Reckoned
     from loader.trust.trusted_root import Log
+    from loader.trust.validity import Validity
 
 BUILTIN_DIRECTORY: Final = (
     Path(sys.executable).resolve().parent
@@ -91,8 +93,10 @@ class Anchor:
 
     @property
     def dates(self) -> Dates:
-        """What it says of time. A key says nothing: how long it is good, only its owner knows."""
+        """What it says of time. A key says nothing; the policy may say when it must have signed."""
         match self.value:
+            case PublicKey(valid_for=window):
+                return Dates(window=window)
             case TrustedRoot() as root:
                 return Dates(
                     dated_at=root.dated_at, expires_at=self.expires_at, carried=self.carried
@@ -141,6 +145,7 @@ class TrustStore:
         """
         reader = _Reader(
             files={anchor.name: anchor for anchor in policy.anchors},
+            windows={rule.name: rule.valid_for for rule in policy.anchor_rules},
             policy_directory=policy_directory,
             folders=tuple(
                 folder
@@ -241,6 +246,7 @@ class TrustStore:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reader:
     files: dict[str, AnchorFile]
+    windows: dict[str, Validity]
     policy_directory: Path
     folders: tuple[Path, ...]
     limits: Limits
@@ -321,7 +327,8 @@ class _Reader:
     def _value(self, use: AnchorUse, raw: bytes, path: Path) -> AnchorValue:
         match use.kind:
             case "key":
-                return PublicKey.parse(raw, name=use.name)
+                window = self.windows.get(use.name, ALWAYS)
+                return PublicKey.parse(raw, name=use.name, valid_for=window)
             case "trusted-root":
                 return TrustedRoot.parse(raw, name=use.name)
             case "notary-root":

@@ -27,6 +27,7 @@ from loader.errors import (
 )
 from loader.limits import DEFAULT_LIMITS
 from loader.model.records import Verifier
+from loader.trust.validity import ALWAYS
 from loader.verify.binding import Presented, expect_bound
 from loader.verify.case import SignedEvidence, read_bundle, read_evidence
 from loader.verify.certificate import Leaf, verify_path
@@ -151,8 +152,10 @@ def _verify(case: Case, material: Material, limits: Limits) -> Signed:
     )
     for one in recorded:
         if one.time is None:
-            # A log without times of its own: what others saw must lie in its window.
-            _expect_dated(one.log.valid_for, times, what="a log", name=one.log.name)
+            # A log without times of its own: what others saw must lie in its window, whose start
+            # is always there. Without an end there is nothing to be too late for.
+            if one.log.valid_for.end is not None:
+                _expect_dated(one.log.valid_for, times, what="a log", name=one.log.name)
             for time in times:
                 expect_in_window(one.log, time)
     # (7) Whose key that was, at every one of these times.
@@ -238,11 +241,11 @@ def _timestamps(
 
 
 def _expect_dated(window: Validity, times: tuple[SignedTime, ...], *, what: str, name: str) -> None:
-    """Refuse what nobody dates, where it may not be from later than some time.
+    """Refuse what nobody dates.
 
     Otherwise leaving the times away would be all that a retired key needs.
     """
-    if window.end is not None and not times:
+    if not times:
         raise NoTimeError(
             f"no verified time, and {what} is trusted for a time only",
             where=name,
@@ -251,9 +254,10 @@ def _expect_dated(window: Validity, times: tuple[SignedTime, ...], *, what: str,
 
 
 def _managed(key: PublicKey, times: tuple[SignedTime, ...]) -> tuple[Signer, int]:
-    _expect_dated(key.valid_for, times, what="the key", name=key.name)
+    # (7.6) A pinned key may have a window too.
+    if key.valid_for != ALWAYS:
+        _expect_dated(key.valid_for, times, what="the key", name=key.name)
     for time in times:
-        # (7.6) A pinned key may have a window too.
         if not key.valid_for.holds_at(time.at):
             raise KeyTimeError(
                 "a key that was used outside its window",
