@@ -209,9 +209,18 @@ def expect_within(pieces: tuple[Piece, ...], *, where: str, limits: Limits) -> N
     """Check that the far side will read all of an image's evidence.
 
     Raises:
-        LimitError: a blob, or all of them together, are larger than it accepts.
+        LimitError: a blob, or all of them together, are larger than it accepts, or there are more.
     """
     total = 0
+    count = sum(len(piece.manifest.layers) for piece in pieces)
+    if count > limits.image_evidence_count_max:
+        raise LimitError(
+            "an image has too many pieces of evidence",
+            where=where,
+            expected=f"at most {limits.image_evidence_count_max}",
+            found=str(count),
+            hint="the limit is `image_evidence_count_max`, here and in the loader",
+        )
     for piece in pieces:
         for blob in piece.manifest.blobs:
             total += blob.size

@@ -20,7 +20,7 @@ from loader.errors import (
     shown,
 )
 from loader.graph import ImageGraph, KeptManifest, read_graph
-from loader.limits import DEFAULT_LIMITS
+from loader.limits import DEFAULT_LIMITS, KIB
 from loader.model.bundle import BundleStatement, blob_name
 from loader.model.cosign import CosignAttestation, CosignSignature
 from loader.model.envelope import Envelope
@@ -58,6 +58,8 @@ BUNDLE_PREFIX: Final = "application/vnd.dev.sigstore.bundle"
 
 _READ_COUNT_MAX: Final = 8
 """How often each small member may be read on average; a bundle of single names needs three."""
+_READ_SIZE_MIN: Final = 32 * KIB
+"""Bytes that reading a member counts for at least: judging the smallest takes as long as that."""
 
 SignedEvidence: TypeAlias = CosignSignature | CosignAttestation | SigstoreBundle
 
@@ -95,7 +97,7 @@ class BoundedBlobs:
         self, blobs: BlobSource, statement: BundleStatement, *, limits: Limits = DEFAULT_LIMITS
     ) -> None:
         self._blobs = blobs
-        there = sum(member.size for member in statement.metadata[2:])
+        there = sum(max(member.size, _READ_SIZE_MIN) for member in statement.metadata[2:])
         self._size_left = _READ_COUNT_MAX * there + limits.judged_size_spare
 
     def read(self, descriptor: Descriptor, *, where: str, size_max: int) -> bytes:
@@ -104,7 +106,7 @@ class BoundedBlobs:
         Raises:
             LimitError: too much was read before.
         """
-        self._size_left -= descriptor.size
+        self._size_left -= max(descriptor.size, _READ_SIZE_MIN)
         if self._size_left < 0:
             raise LimitError(
                 "the bundle's images share too much evidence",
@@ -125,7 +127,7 @@ def evidence_of(
         LimitError: more evidence than the published limits allow for one image.
     """
     _expect_few(entry, limits=limits)
-    size = 0
+    size = count = 0
     seen: set[Digest] = set()
     for item in entry.evidence:
         if item.store == "supplement" or item.manifest.digest in seen:
@@ -146,6 +148,14 @@ def evidence_of(
                     where=str(entry.reference),
                     expected=f"at most {limits.image_evidence_size_max} bytes",
                     hint="the limit is `image_evidence_size_max`",
+                )
+            count += 1
+            if count > limits.image_evidence_count_max:
+                raise LimitError(
+                    "an image has too many pieces of evidence",
+                    where=str(entry.reference),
+                    expected=f"at most {limits.image_evidence_count_max}",
+                    hint="the limit is `image_evidence_count_max`",
                 )
             yield Found(
                 entry=item,

@@ -25,6 +25,9 @@ class Limits:
     evidence_size_max: int = 32 * MIB
     """Bytes of one piece of evidence: SBOM attestations reach 16 MiB (GitHub's own limit)."""
     image_evidence_size_max: int = 256 * MIB
+    image_evidence_count_max: int = 2048
+    """Pieces of evidence of one image: each costs milliseconds, however small. cosign adds a layer
+    for every attestation: a scan a day for five years."""
     image_descriptor_count_max: int = 10_000
     image_count_max: int = 10_000
     graph_size_max: int = 32 * MIB
@@ -32,7 +35,8 @@ class Limits:
     they say, until the last image was judged. An image has about 20 KiB of them."""
     judged_size_spare: int = 256 * MIB
     """Bytes that the judge may read beyond eight times what there is: names that share an image
-    share its evidence, and each is judged by all of it."""
+    share its evidence, and each is judged by all of it. What is small counts for 32 KiB, so these
+    are 8,192 pieces of evidence: half a minute."""
     index_nesting_max: int = 3
     layer_count_max: int = 512
     json_depth_max: int = 64

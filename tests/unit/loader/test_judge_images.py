@@ -577,6 +577,9 @@ def test_evidence_is_bounded(scene: Scene) -> None:
         _judge_with(scene, Limits(referrer_count_max=2))
     with pytest.raises(LimitError, match="too much evidence"):
         _judge_with(scene, Limits(image_evidence_size_max=1000))
+    _judge_with(scene, Limits(image_evidence_count_max=3))
+    with pytest.raises(LimitError, match="too many pieces"):
+        _judge_with(scene, Limits(image_evidence_count_max=2))
 
 
 def test_huge_evidence_hides_nothing(scene: Scene) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loader.errors import LimitError
+from loader.errors import LimitError, RefusedError
 from loader.judge import judge, judge_statement
 from loader.limits import Limits
 from loader.model.bundle import BundleStatement
@@ -70,3 +70,15 @@ def test_one_piece_of_evidence_is_not_judged_ten_thousand_times(scene: Scene) ->
     assert len(judged(scene, statement, Limits())[0].images) == 200
     with pytest.raises(LimitError, match="share too much evidence"):
         judged(scene, statement, Limits(judged_size_spare=0))
+
+
+def test_little_evidence_is_counted_and_not_weighed(scene: Scene) -> None:
+    """A layer of a hundred bytes in the manifest may lead to one small piece again and again."""
+    layer = scene.world.sign_image_legacy(scene.image.digest, scene.release, log="none").layer()
+    attach.attach_tag(scene.image, [layer] * 100)
+    statement = scene.statement(*(entry_of(scene.image, f"{NAME}:{n}") for n in range(20)))
+    assert sum(member.size for member in statement.members) < 100_000
+    _, reads = judged(scene, statement, Limits())
+    assert reads > 2000
+    with pytest.raises(RefusedError, match="share too much evidence"):
+        judged(scene, statement, Limits(judged_size_spare=1000 * 32 * 1024))
