@@ -105,10 +105,13 @@ class Publication:
             if os.fstat(self._descriptor).st_size != written.size:
                 raise InternalError("the archive on disk is of another size than was written")
             os.fsync(self._descriptor)
-            sums = _write_sums(self._path, written.digest)
-            part.replace(self._path)
-            self.committed = True
-            sums.replace(self._path.parent / SUMS_NAME)
+            sums = self._path.with_name(SUMS_NAME)
+            # Locked from before it is read: another pack into this folder adds its line as well.
+            with _beside(sums) as descriptor:
+                _write_all(descriptor, _sums_with(self._path, written.digest))
+                part.replace(self._path)
+                self.committed = True
+                _part_of(sums).replace(sums)
             _sync_directory(self._path.parent)
         except OSError as e:
             raise _translated(e, self._path) from e
@@ -132,7 +135,7 @@ def publish(path: Path, *, size_max: int) -> Iterator[Publication]:
     descriptor = -1
     publication: Publication | None = None
     try:
-        descriptor = _open_part(_part_of(path))
+        descriptor = _part_of_archive(path)
         publication = Publication(path, descriptor)
         yield publication
     finally:
@@ -144,6 +147,44 @@ def publish(path: Path, *, size_max: int) -> Iterator[Publication]:
                 with suppress(OSError):
                     _part_of(path).unlink()
             os.close(descriptor)
+
+
+def replace_document(path: Path, raw: bytes) -> None:
+    """Give a small file other contents: whole, or as it was; one run after the other.
+
+    Raises:
+        LocalError: the disk fails, or the directory cannot be written.
+    """
+    try:
+        with _beside(path) as descriptor:
+            _write_all(descriptor, raw)
+            _part_of(path).replace(path)
+    except OSError as e:
+        raise _translated(e, path) from e
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[int]:
+    """Give a locked file beside one, to be renamed to it; what was not renamed is gone at the end.
+
+    Whoever else writes the same one is waited for: that takes a moment.
+    """
+    part = _part_of(path)
+    descriptor = _open_part(part, fcntl.LOCK_EX)
+    try:
+        yield descriptor
+    finally:
+        if _is_at(descriptor, part):
+            with suppress(OSError):
+                part.unlink()
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, raw: bytes) -> None:
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
+        file.write(raw)
+        file.flush()
+        os.fsync(descriptor)
 
 
 def _part_of(path: Path) -> Path:
@@ -169,27 +210,30 @@ def _expect_room(directory: Path, size_max: int) -> None:
         )
 
 
-def _open_part(part: Path) -> int:
-    """Open the part file, empty, and lock it: it may be left over from a run that was killed."""
+def _part_of_archive(path: Path) -> int:
+    part = _part_of(path)
     try:
-        while True:
-            descriptor = os.open(
-                part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
-            )
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_at(descriptor, part):
-                    os.ftruncate(descriptor, 0)
-                    return descriptor
-            except BaseException:
-                os.close(descriptor)
-                raise
-            # Whoever held it has renamed or removed it in the meantime.
-            os.close(descriptor)
+        return _open_part(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as e:
         raise BusyError("another run is writing this file", where=str(part)) from e
     except OSError as e:
         raise _translated(e, part) from e
+
+
+def _open_part(part: Path, how: int) -> int:
+    """Open a part file, empty, and lock it: it may be left over from a run that was killed."""
+    while True:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        try:
+            fcntl.flock(descriptor, how)
+            if _is_at(descriptor, part):
+                os.ftruncate(descriptor, 0)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        # Whoever held it has renamed or removed it in the meantime.
+        os.close(descriptor)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
@@ -201,8 +245,8 @@ def _is_at(descriptor: int, path: Path) -> bool:
     return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
-def _write_sums(path: Path, digest: Digest) -> Path:
-    """Write `SHA256SUMS` with this archive's line in it, under its name for the time being."""
+def _sums_with(path: Path, digest: Digest) -> bytes:
+    """Return `SHA256SUMS` with this archive's line in it."""
     sums = path.parent / SUMS_NAME
     name = os.fsencode(path.name)
     escaped = name.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
@@ -214,15 +258,7 @@ def _write_sums(path: Path, digest: Digest) -> Path:
             match = _SUMS_LINE.fullmatch(other)
             if other and (match is None or match.groups() != (mark, escaped)):
                 kept.append(other)
-    part = sums.with_name(f"{SUMS_NAME}.part")
-    descriptor = os.open(
-        part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
-    )
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(b"".join(row + b"\n" for row in sorted([*kept, line])))
-        file.flush()
-        os.fsync(file.fileno())
-    return part
+    return b"".join(row + b"\n" for row in sorted([*kept, line]))
 
 
 def _sync_directory(directory: Path) -> None:

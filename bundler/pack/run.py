@@ -27,7 +27,7 @@ from bundler.pack.locked import gathered_locked
 from bundler.pack.logs import Shipped, grown
 from bundler.pack.order import PackOrder
 from bundler.pack.plan import plan
-from bundler.pack.publish import publish
+from bundler.pack.publish import publish, replace_document
 from bundler.pack.summary import Packed
 from bundler.pack.writer import size_max, write_archive
 from bundler.preflight import FarSide
@@ -40,7 +40,6 @@ from bundler.second_opinion import second_opinion
 from bundler.sign import Signer
 from bundler.store import ContentStore
 from bundler.tuf.capture import capture_wanted as capture_wanted_tuf
-from loader.errors import LocalError
 from loader.model.bundle import BundleStatement, ImageEntry, TrustEntry
 from loader.policy.rules import without_image_words
 from loader.renewal import renew
@@ -273,8 +272,6 @@ def _write_lock(
     growth: Sequence[bytes],
     heads: Sequence[LogTree],
 ) -> None:
-    path = order.lock
-    part = path.with_name(f"{path.name}.part")
     supplements = {
         item.manifest.digest: item.manifest
         for image in statement.images
@@ -289,10 +286,4 @@ def _write_lock(
         growth=growth,
         heads=heads,
     )
-    try:
-        part.write_bytes(lock.write())
-        part.replace(path)
-    except OSError as e:
-        raise LocalError(
-            "the lock cannot be written", where=str(path), found=str(e.strerror)
-        ) from e
+    replace_document(order.lock, lock.write())

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bundler.pack import publish as publishing
-from bundler.pack.publish import file_system_of, publish
+from bundler.pack.publish import file_system_of, publish, replace_document
 from bundler.pack.writer import Written
 from loader.digest import Digest
 from loader.errors import (
@@ -317,3 +317,74 @@ def test_on_fat_four_gibibytes_are_said_to_be_the_limit_before_writing(
     assert refused.value.exit_status == 20
     assert names(folder) == []
     put(folder / "b", b"small")
+
+
+AT_ONCE = """
+import sys
+from pathlib import Path
+from bundler.pack.publish import publish, replace_document
+from bundler.pack.writer import Written
+from loader.digest import Digest
+folder, worker = Path(sys.argv[1]), sys.argv[2]
+sys.stdin.readline()
+for number in range(20):
+    data = f"{worker} {number}".encode()
+    with publish(folder / f"b-{worker}-{number}", size_max=len(data)) as out:
+        out.write(data)
+        out.commit(Written(size=len(data), digest=Digest.of(data)))
+    replace_document(folder / "airlock.lock", worker.encode() * (1 + number) * 5000)
+"""
+
+
+def test_packs_into_one_folder_lose_no_line(tmp_path: Path) -> None:
+    """Each reads the sums, adds a line and writes them: all at once, as a build server does."""
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", AT_ONCE, str(tmp_path), name],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+        )
+        for name in "wxyz"
+    ]
+    for one in workers:
+        assert one.stdin is not None
+        one.stdin.write(b"\n")
+        one.stdin.flush()
+    for one in workers:
+        assert one.communicate(timeout=60)[1] == b""
+        assert one.returncode == 0
+    lines = (tmp_path / "SHA256SUMS").read_bytes().splitlines()
+    assert len(lines) == 80
+    assert not [name for name in names(tmp_path) if name.endswith(".part")]
+    subprocess.run(
+        ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], check=True, cwd=tmp_path
+    )
+    # One of the locks, whole: never two writers' bytes in one.
+    assert len(set((tmp_path / "airlock.lock").read_bytes())) == 1
+
+
+def test_sums_that_cannot_be_written_publish_nothing(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (tmp_path / "SHA256SUMS.part").symlink_to(victim)
+    with pytest.raises(LocalError):
+        put(tmp_path / "b", b"x")
+    assert names(tmp_path) == ["SHA256SUMS.part", "victim"]
+    assert victim.read_bytes() == b"precious"
+    (tmp_path / "SHA256SUMS.part").unlink()
+    (tmp_path / "SHA256SUMS").mkdir()
+    with pytest.raises(LocalError):
+        put(tmp_path / "b", b"x")
+    assert "SHA256SUMS.part" not in names(tmp_path)
+
+
+def test_a_document_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "airlock.lock"
+    replace_document(path, b"one")
+    (tmp_path / "airlock.lock.part").write_bytes(b"left over from a run that was killed")
+    replace_document(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert names(tmp_path) == ["airlock.lock"]
+    with pytest.raises(LocalError):
+        replace_document(tmp_path / "nowhere" / "airlock.lock", b"x")
