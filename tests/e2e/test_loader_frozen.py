@@ -13,8 +13,17 @@ import pytest
 from tests.e2e.loading import REPOSITORY, FarSide, Publisher
 from tests.fakes.images import Layer
 from tests.presence import FROZEN
+from tests.unit.loader.verify.test_conformance_suite import REASONS, SUITE
+from tests.unit.loader.verify.test_conformance_suite import arguments as suite_arguments
 
 pytestmark = pytest.mark.engine("frozen")
+CONFORMANCE = (
+    *("happy-path-v0.1", "happy-path-v0.3", "happy-path-intoto-in-dsse-v3"),
+    *("intoto-with-custom-trust-root", "managed-key-happy-path", "rekor2-dsse-happy-path"),
+    *("rekor2-timestamp-without-embedded-cert", "set-invalid-signature_fail"),
+    *("inclusion-proof-corrupted-hash_fail", "managed-key-wrong-key_fail"),
+    *("rekor2-no-timestamp_fail", "bundle-malformed-json_fail"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +76,28 @@ def test_the_frozen_program_verifies_a_file(
     assert "seccomp: sockets are AF_UNIX only" in ran.verdict["confinement"]
     file.write_bytes(b"another release")
     assert host.run("verify-blob", file, *options).status == 11
+
+
+@pytest.mark.engine("netns")
+@pytest.mark.usefixtures("shared_dir")
+@pytest.mark.parametrize("name", CONFORMANCE)
+def test_the_frozen_program_speaks_the_conformance_protocol(name: str) -> None:
+    # All 140 run in tests/unit; here one of each format and log, and of each kind of refusal.
+    case = SUITE / name
+    artifact = case / "artifact" if (case / "artifact").exists() else SUITE / "a.txt"
+    done = subprocess.run(
+        ["unshare", "-rn", FROZEN, "verify-bundle", *suite_arguments(case), artifact],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={},
+    )
+    if name.endswith("_fail"):
+        assert done.returncode not in {0, 1, 70}
+        assert done.stderr.startswith(f"error[{REASONS[name]}]: ")
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_frozen_doctor_knows_which_glibc_it_needs(host: FarSide) -> None:
