@@ -45,7 +45,7 @@ def spoilt(draw: st.DrawFn, good: bytes) -> bytes:
     return bytes(raw)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.one_of(spoilt(CERTIFICATE), st.binary(max_size=64)))
 def test_certificates(raw: bytes) -> None:
     assert ROOT is not None
@@ -58,7 +58,7 @@ def test_certificates(raw: bytes) -> None:
         assert e.code.startswith("signature.")  # noqa: PT017 (any of several)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.one_of(spoilt(STAMP), st.binary(max_size=64)))
 def test_timestamps(raw: bytes) -> None:
     assert ROOT is not None
@@ -71,6 +71,7 @@ def test_timestamps(raw: bytes) -> None:
     assert found is None or found.at == ACT.at
 
 
+@settings(deadline=None)
 @given(st.one_of(spoilt(WORLD.managed().spki), spoilt(WORLD.managed().public_pem)))
 def test_keys(raw: bytes) -> None:
     try:
@@ -79,6 +80,7 @@ def test_keys(raw: bytes) -> None:
         assert e.code == "signature.key"  # noqa: PT017
 
 
+@settings(deadline=None)  # the first example makes an RSA key
 @given(st.data(), st.sampled_from(["P-256", "P-521", "Ed25519", "RSA-2048"]))
 def test_signatures(data: st.DataObject, kind: str) -> None:
     signer = WORLD.managed("spoilt", kind)
