@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loader.errors import ReadOnlyError, StateError, shown
+from loader.errors import ReadOnlyError, StateError, StateKeyError, shown
 from loader.places import open_private_folder
 from loader.state import database, signed_rows
 from loader.state.floors import Copy, Floors, read_copy
 from loader.state.record import Record
+from loader.state.signing import LOST_HINT
 
 if TYPE_CHECKING:
     from loader.digest import Digest
@@ -94,6 +95,23 @@ class Reading:
         with database.translated(self.where):
             return signed_rows.keys(self._db, where=self.where)
 
+    def expect_signer(self, key: PublicKey | None) -> None:
+        """Check that the key at hand signed the last record; without a record any may sign.
+
+        Raises:
+            StateKeyError: another key did, or there is none any more.
+            StateError: the signature does not hold.
+        """
+        if self._db is None:
+            return
+        with database.translated(self.where):
+            [number] = self._db.execute("SELECT max(number) FROM records").fetchone()
+            if not signed_rows.expect_known_key(self._db, number, where=self.where):
+                return
+            if key is None:
+                raise StateKeyError("the host's key is gone", where=self.where, hint=LOST_HINT)
+            signed_rows.expect_signed(self._db, number, key, where=self.where)
+
     def floors(self) -> Floors:
         """Return the floors of the tables, whether or not they fit anything else.
 
@@ -143,6 +161,19 @@ def reading(places: Places) -> Iterator[Reading]:
                 return
             database.expect_ours(db, where=where)
         yield Reading(db, copy, where=where)
+
+
+def unfinished_policy(records: Iterable[Record]) -> Digest | None:
+    """Return the policy whose acceptance was begun and did not come to its end.
+
+    Args:
+        records: the ledger's, the newest first.
+    """
+    for record in records:
+        attempt = record.attempt
+        if attempt.verb == "policy-accept" and attempt.outcome in {"begun", "done"}:
+            return attempt.policy if attempt.outcome == "begun" else None
+    return None
 
 
 def _opened(places: Places, stack: contextlib.ExitStack, *, where: str) -> sqlite3.Connection:

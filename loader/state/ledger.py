@@ -312,7 +312,7 @@ def _signer_of(
 ) -> Signer:
     """Return who signed the last record. A ledger that is older than its host's key gets one."""
     signer = signer or HostKey.read(folder)
-    if not signed_rows.keys(db, where=where):
+    if not signed_rows.expect_known_key(db, head.number, where=where):
         return signer or HostKey.make(folder)
     return signed_rows.expect_same_key(db, head, signer, where=where)
 

@@ -30,7 +30,7 @@ from loader.errors import (
     shown,
 )
 from loader.limits import KIB
-from loader.places import expect_private, state_error
+from loader.places import Places, expect_private, state_error
 from loader.trust.keys import PublicKey
 from loader.verify.message import Message
 from loader.verify.signature import verify_signature
@@ -104,9 +104,14 @@ class HostKey:
             StatePermissionError: somebody else could have written it.
             StateKeyError: it is damaged, or of another kind.
         """
-        where = shown(str(folder.places.state / KEY_NAME))
+        return cls.read_in(folder.fd, folder.places)
+
+    @classmethod
+    def read_in(cls, folder: int, places: Places) -> HostKey | None:
+        """As `read`, for somebody who only looks and holds no lock."""
+        where = shown(str(places.state / KEY_NAME))
         try:
-            fd = os.open(KEY_NAME, _READ, dir_fd=folder.fd)
+            fd = os.open(KEY_NAME, _READ, dir_fd=folder)
         except FileNotFoundError:
             return None
         except OSError as e:

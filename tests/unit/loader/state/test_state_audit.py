@@ -124,6 +124,23 @@ def test_a_chain_that_was_written_anew_is_not_signed(places: Places) -> None:
     assert (first.record, first.words) == (2, "a record does not carry the host's signature")
 
 
+def test_a_record_that_follows_another_one(places: Places, tmp_path: Path) -> None:
+    """Each record is whole and signed by this host; the chain is made of two all the same."""
+    other = Places.under(tmp_path / "other")
+    other.state.parent.mkdir(parents=True)
+    shutil.copytree(places.state, other.state)
+    write(places, 6)
+    write(other, 7, 8)
+    with sqlite3.connect(other.ledger) as db:
+        db.execute("ATTACH ? AS mine", (str(places.ledger),))
+        db.execute("DELETE FROM main.records WHERE number = 6")
+        db.execute("INSERT INTO main.records SELECT * FROM mine.records WHERE number = 6")
+    found = audited(other)
+    assert found.count == found.signed[next(iter(found.signed))] == 8
+    [finding] = found.findings
+    assert (finding.record, finding.words) == (7, "it does not follow the record before it")
+
+
 def test_a_tail_that_was_cut_off_is_found_by_the_second_copy(places: Places) -> None:
     old = places.state.parent / "old"
     shutil.copytree(places.state, old)

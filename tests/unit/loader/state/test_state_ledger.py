@@ -365,6 +365,7 @@ def _positions(size: int) -> range:
 
 @pytest.mark.parametrize("which", ["floors", "ledger"])
 def test_any_flipped_bit_is_noticed_or_means_nothing(which: str, places: Places) -> None:
+    """A161."""
     write(places, 3)
     path: Path = getattr(places, which)
     whole = path.read_bytes()
@@ -385,6 +386,7 @@ def test_any_flipped_bit_is_noticed_or_means_nothing(which: str, places: Places)
 
 @pytest.mark.parametrize("which", ["floors", "ledger"])
 def test_any_truncation_is_noticed(which: str, places: Places) -> None:
+    """A160."""
     write(places, 3)
     path: Path = getattr(places, which)
     whole = path.read_bytes()

@@ -1,12 +1,15 @@
 """V5: whatever happens to a host, in whatever order, its floors never fall.
 
-Loads, replays, kills between ledger and second copy, damage, older copies put back, clocks, other
-loaders; and `state recover` wherever the host refuses to go on. The model knows what was accepted.
+Loads, replays, imported log indexes; kills in the middle of a transaction and between ledger and
+second copy; damage, older files put back, clocks, other loaders; and `state recover` wherever the
+host refuses to go on. The model knows what was accepted.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +35,13 @@ SEQUENCES = st.integers(1, 6)
 FILES = ("ledger.sqlite", "floors", "host.key")
 
 
+SIGNER, LOG = "key:release", "log"
+
+
+def _name(channel: str) -> str:
+    return f"registry.example/{channel}:1"
+
+
 def candidate(channel: str, sequence: int) -> Candidate:
     at = BEGAN + timedelta(days=sequence)
     image = Digest.of(f"image {channel} {sequence}".encode())
@@ -43,7 +53,11 @@ def candidate(channel: str, sequence: int) -> Candidate:
         expires=None,
         names=(
             CandidateName(
-                name=f"registry.example/{channel}:1", image=image, at=at, by_time=True, positions=()
+                name=_name(channel),
+                image=image,
+                at=at,
+                by_time=True,
+                positions=((SIGNER, LOG, 10 * sequence),),
             ),
         ),
         time=at,
@@ -61,7 +75,9 @@ class Host(RuleBasedStateMachine):
         self.now = BEGAN + timedelta(days=30)
         self.accepted: dict[str, int] = {}
         self.time: datetime | None = None
+        self.log_index = -1
         self.older: Path | None = None
+        """A ledger and its second copy of an earlier day."""
         self.alone = False
         """Whether the ledger alone knows the last record: nothing else could tell of it."""
 
@@ -75,6 +91,7 @@ class Host(RuleBasedStateMachine):
         """A new bundle, the same once more, or an older one; with or without a reason."""
         one = candidate(channel, sequence)
         before = self.accepted.get(channel, 0)
+        back = sequence < before or (sequence != before and 10 * sequence < self.log_index)
         try:
             with (
                 StateFolder.lock(self.places, verb="load", at=self.now) as folder,
@@ -90,15 +107,34 @@ class Host(RuleBasedStateMachine):
                 attempt = Attempt(verb="load", outcome="loaded", at=self.now, loader="0")
                 ledger.append(attempt, floors=admission.floors)
         except RollbackError:
-            assert sequence < before, "what is not older comes in"
+            assert back, "what is not older comes in"
             assert not reason
             return
         except StateError:
             return  # damaged: `mend` may come
-        assert sequence >= before or reason, "what is older wants a reason"
+        assert not back or reason, "what is older wants a reason"
         self.alone = False
         self.accepted[channel] = max(before, sequence)
         self.time = max(self.time or BEGAN, BEGAN + timedelta(days=sequence))
+        self.log_index = max(self.log_index, 10 * sequence)
+
+    @rule(log_index=st.integers(0, 70))
+    def import_log_index(self, log_index: int) -> None:
+        """As `state import-log-index` does: raised, or left where it is."""
+        try:
+            with (
+                StateFolder.lock(self.places, verb="import-log-index", at=self.now) as folder,
+                Ledger.open(folder, at=self.now, loader="0") as ledger,
+            ):
+                floors = ledger.floors.raised(
+                    time=None, channel=None, names={}, logs={(SIGNER, LOG): log_index}
+                )
+                attempt = Attempt(verb="import-log-index", outcome="done", at=self.now, loader="0")
+                ledger.append(attempt, floors=floors)
+        except StateError:
+            return
+        self.alone = False
+        self.log_index = max(self.log_index, log_index)
 
     @rule(days=st.integers(-3000, 30_000))
     def clock(self, days: int) -> None:
@@ -113,6 +149,24 @@ class Host(RuleBasedStateMachine):
         if raw is not None:
             copy.write_bytes(raw)
             self.alone = True
+
+    @rule()
+    def killed_in_a_transaction(self) -> None:
+        """Dies with rows written and nothing committed: what is left is the disk's own journal."""
+        child = os.fork()
+        if not child:
+            try:
+                with (
+                    StateFolder.lock(self.places, verb="load", at=self.now) as folder,
+                    Ledger.open(folder, at=self.now, loader="0") as ledger,
+                ):
+                    ledger._db.execute("BEGIN IMMEDIATE")
+                    ledger._db.execute("DELETE FROM channels")
+                    ledger._db.execute("DELETE FROM names")
+                    os.kill(os.getpid(), signal.SIGKILL)
+            finally:
+                os._exit(1)  # damaged, and so refused
+        os.waitpid(child, 0)
 
     @rule(
         name=st.sampled_from(FILES),
@@ -143,22 +197,29 @@ class Host(RuleBasedStateMachine):
 
     @rule()
     def copy_away(self) -> None:
-        if self.places.ledger.exists() and not self._damage():
+        if self.places.ledger.exists() and self.places.floors.exists() and not self._damage():
             self.older = self.folder / "older"
-            shutil.copy(self.places.ledger, self.older)
+            self.older.mkdir(exist_ok=True)
+            for path in (self.places.ledger, self.places.floors):
+                shutil.copy(path, self.older)
 
-    @rule()
-    def put_older_ledger_back(self) -> None:
+    @rule(which=st.sampled_from(["ledger.sqlite", "floors"]))
+    def put_an_older_file_back(self, which: str) -> None:
+        """One of the two; who puts back both and the key is root (docs/threat-model.md)."""
         if self.older is not None and not self.alone and not self._damage():
-            shutil.copy(self.older, self.places.ledger)
+            shutil.copy(self.older / which, self.places.state)
+            # An older second copy is what a run leaves that died before it was renamed.
+            self.alone = which == "floors"
 
-    @rule()
-    def second_loader(self) -> None:
+    @rule(channel=st.sampled_from(CHANNELS), sequence=SEQUENCES)
+    def second_loader(self, channel: str, sequence: int) -> None:
+        """While one is at work, another hears of it, and then comes to the same as ever."""
         with (
             StateFolder.lock(self.places, verb="load", at=self.now),
             pytest.raises(BusyError, match="another loader"),
         ):
-            StateFolder.lock(self.places, verb="load", at=self.now)
+            self.load(channel, sequence, reason=True)
+        self.load(channel, sequence, reason=False)
 
     @rule()
     def mend(self) -> None:
@@ -196,7 +257,10 @@ class Host(RuleBasedStateMachine):
     def _expect(self, floors: Floors) -> None:
         for channel, sequence in self.accepted.items():
             assert floors.channels[channel].sequence == sequence
+            day = BEGAN + timedelta(days=sequence)
+            assert floors.names[_name(channel)].at == day
         assert (floors.time or BEGAN) == (self.time or BEGAN)
+        assert floors.logs.get((SIGNER, LOG), -1) == self.log_index
 
 
 TestHost = Host.TestCase

@@ -105,9 +105,19 @@ def _key_of_another(places: Places) -> None:
     shutil.rmtree(places.state / "other")
 
 
+def _keys_emptied(places: Places) -> None:
+    with sqlite3.connect(places.ledger) as db:
+        db.execute("DELETE FROM keys")
+
+
+def _keys_changed(places: Places) -> None:
+    with sqlite3.connect(places.ledger) as db:
+        db.execute("UPDATE keys SET spki = 'AAAA'")
+
+
 DAMAGES = [
     _gone, _empty, _nonsense, _half, _edited, _lowered, _older, _copy_gone, _copy_damaged,
-    _key_gone, _key_damaged, _key_read, _key_of_another,
+    _key_gone, _key_damaged, _key_read, _key_of_another, _keys_emptied, _keys_changed,
 ]  # fmt: skip
 
 
@@ -146,6 +156,30 @@ def test_what_is_damaged_is_put_aside_and_not_deleted(
     aside = [path for path in places.state.iterdir() if ".damaged-1" in path.name]
     assert len(aside) == 1
     assert aside[0].read_bytes() == spoiled[aside[0].name.partition(".damaged")[0]]
+
+
+@pytest.mark.parametrize("damage", [_keys_emptied, _keys_changed])
+def test_public_keys_are_written_anew_and_the_chain_is_kept(
+    places: Places, damage: Callable[[Places], None]
+) -> None:
+    damage(places)
+    recovered(places)
+    with reading(places) as ledger:
+        found = audit(ledger)
+    assert (found.findings, found.unsigned) == ((), 0)
+    assert list(found.signed.values()) == [5], "all records are this host's, as they were"
+
+
+def test_a_key_that_is_lost_twice_is_said_ever_after(places: Places) -> None:
+    """Neither the file nor the ledger has it: what it signed cannot be told to be this host's."""
+    _keys_emptied(places)
+    _key_gone(places)
+    recovered(places)
+    assert diagnosed(places).findings == ()
+    with reading(places) as ledger:
+        words = [finding.words for finding in audit(ledger).findings]
+    assert len(words) == 4
+    assert all("a key that is not this host's" in one for one in words)
 
 
 def test_a_whole_memory_is_left_alone(places: Places) -> None:

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from loader.digest import Digest
 from loader.errors import LocalError, StateError, StateKeyError, StatePermissionError
 from loader.places import Places
 from loader.state.history import reading
@@ -132,6 +133,63 @@ def test_a_signature_that_was_touched_is_noticed_at_once(places: Places) -> None
         db.execute("UPDATE records SET signature = ? WHERE number = 1", (rows[0],))
     with pytest.raises(StateError, match="does not carry the host's signature"):
         write(places, 2)
+
+
+def forget_keys(places: Places, *more: str) -> None:
+    with sqlite3.connect(places.ledger) as db:
+        for statement in ("DELETE FROM keys", *more):
+            db.execute(statement)
+
+
+def test_a_table_of_keys_that_was_emptied_makes_no_host_of_yesterday(places: Places) -> None:
+    """A ledger from before hosts had keys gets one; this is none, and another key gets nothing."""
+    write(places, 1)
+    raw = key_file(places).read_bytes()
+    forget_keys(places)
+    with pytest.raises(StateError, match="does not hold the key that signed its last record"):
+        write(places, 2)
+    key_file(places).unlink()
+    with pytest.raises(StateError, match="does not hold the key"):
+        write(places, 2)
+    assert not key_file(places).exists(), "no new key is made in silence"
+    key_file(places).write_bytes(raw)
+
+
+def test_a_record_without_a_key_does_not_end_a_signed_chain(places: Places) -> None:
+    """Somebody who can write the file and not sign: the keys emptied, a record put behind."""
+    write(places, 1)
+    with sqlite3.connect(places.ledger) as db:
+        number, previous, last = db.execute(
+            "SELECT number, hash, record FROM records ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        fields = json.loads(last) | {"number": number + 1, "previous": previous, "key": None}
+        raw = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+        db.execute(
+            "INSERT INTO records (number, hash, record) VALUES (?, ?, ?)",
+            (number + 1, str(Digest.of(raw.encode())), raw),
+        )
+    for statements in ((), ("UPDATE records SET key = NULL, signature = NULL",)):
+        forget_keys(places, *statements)
+        with pytest.raises(StateError):
+            write(places, 2)
+
+
+def test_a_ledger_from_before_hosts_had_keys_gets_one(places: Places) -> None:
+    write(places, 1)
+    forget_keys(places, "DELETE FROM records WHERE number > 0")
+    with sqlite3.connect(places.ledger) as db:
+        [last] = db.execute("SELECT record FROM records").fetchone()
+        raw = json.dumps(json.loads(last) | {"key": None}, sort_keys=True, separators=(",", ":"))
+        for table in ("channels", "names", "loaded", "logs", "times"):
+            db.execute(f"DELETE FROM {table}")
+        db.execute(
+            "UPDATE records SET key = NULL, signature = NULL, record = ?, hash = ?",
+            (raw, str(Digest.of(raw.encode()))),
+        )
+    key_file(places).unlink()
+    places.floors.unlink()
+    write(places, 1)
+    assert key_file(places).exists()
 
 
 def test_a_token_signs_in_place_of_the_file(places: Places) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import rfc8785
 
 from loader.digest import Digest
 from loader.errors import LocalError, StateError, StateVersionError
@@ -17,7 +19,7 @@ from loader.state import schema
 from loader.state.floors import Copy, Floors
 from loader.state.ledger import Ledger, look
 from loader.state.lock import StateFolder
-from loader.state.record import Attempt
+from loader.state.record import NO_RECORD, Attempt
 from loader.trust.memory import HeadSeen, RoleSeen, RootsSeen, Seen, TrustKey, covers
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -170,10 +172,20 @@ def _as_version_1(places: Places) -> None:
         db.execute("DROP TABLE trust")
         db.execute("DROP TABLE trust_files")
         db.execute("DROP TABLE keys")
-        db.execute("UPDATE records SET key = NULL, signature = NULL")
+        before, previous = "", NO_RECORD
+        rows = db.execute("SELECT number, hash, record FROM records ORDER BY number").fetchall()
+        for number, before, record in rows:  # noqa: B007 - the last one is wanted
+            raw = rfc8785.dumps(json.loads(record) | {"key": None, "previous": str(previous)})
+            previous = Digest.of(raw)
+            db.execute(
+                "UPDATE records SET key = NULL, signature = NULL, record = ?, hash = ?"
+                " WHERE number = ?",
+                (raw.decode(), str(previous), number),
+            )
         db.execute("PRAGMA user_version=1")
     _, _, body = places.floors.read_bytes().partition(b"\n")
     body = body.replace(b'"schema":2', b'"schema":1')
+    body = body.replace(before.encode(), str(previous).encode())
     places.floors.write_bytes(b"airlock-floors 1 " + str(Digest.of(body)).encode() + b"\n" + body)
 
 
