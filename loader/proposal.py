@@ -7,6 +7,7 @@ accepted by itself: an operator looks at what changes, and names the policy by i
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -158,8 +159,14 @@ def _expect_signed(raw: bytes, message: Message, key: PublicKey, *, limits: Limi
     verify_artifact(bundle, message, Material(key=key), limits=limits)
 
 
-def expect_newer(proposed: Proposed, floors: Floors, current: Digest) -> None:
+def expect_newer(proposed: Proposed, floors: Floors, accepted: Collection[Digest | None]) -> None:
     """Check that the proposal is no older than the last one that was accepted.
+
+    Args:
+        proposed: the proposal.
+        floors: what this host keeps.
+        accepted: the policy in place, and the one whose acceptance was cut off: of the serial that
+            was accepted last, these are no others.
 
     Raises:
         RollbackError: it is older.
@@ -176,7 +183,7 @@ def expect_newer(proposed: Proposed, floors: Floors, current: Digest) -> None:
             found=f"serial {serial}",
             hint="whoever keeps the policy proposes it again with a new serial",
         )
-    if proposed.proposal.policy != current:
+    if proposed.proposal.policy not in accepted:
         raise ReplayError(
             "a proposal of this serial was accepted before",
             where="proposal.serial",

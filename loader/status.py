@@ -18,7 +18,7 @@ from loader.renewal import remembered
 from loader.report import error_plain, plain
 from loader.state.audit import Noted
 from loader.state.floors import Floors
-from loader.state.history import reading
+from loader.state.history import reading, unfinished_policy
 from loader.state.ledger import Look, look
 from loader.trust.freshness import Reckoned
 from loader.trust.memory import HeadSeen, ListsSeen, RootsSeen
@@ -73,6 +73,11 @@ class Status:
     """What of all that is loaded was let in though it is not as policy asks, and why."""
     error: AirlockError | None
     """Why memory, policy or anchors could not be read."""
+    policy: Digest | None = None
+    policy_since: datetime | None = None
+    """The first of the records, back from the last, that judged by this policy."""
+    unfinished: Digest | None = None
+    """The policy whose acceptance was cut off."""
 
     @property
     def clock_behind(self) -> bool:
@@ -112,6 +117,11 @@ def examine(places: Places, host: Host | AirlockError, *, now: datetime) -> Stat
             dict.fromkeys(words for one in held for words in one.record.attempt.exceptions)
         ),
         error=error,
+        policy=None if isinstance(host, AirlockError) else host.policy.digest,
+        policy_since=None
+        if isinstance(host, AirlockError)
+        else _judged_since(records, host.policy.digest),
+        unfinished=unfinished_policy(records),
     )
 
 
@@ -129,6 +139,17 @@ def _anchors(
             since=_since(records, anchor.name, anchor.file_digest),
             age=age,
         )
+
+
+def _judged_since(records: tuple[Record, ...], policy: Digest) -> datetime | None:
+    since = None
+    for record in records:
+        if record.attempt.verb != "load":
+            continue
+        if record.attempt.policy != policy:
+            break
+        since = record.attempt.at
+    return since
 
 
 def _since(records: tuple[Record, ...], name: str, digest: Digest) -> datetime | None:
@@ -158,6 +179,7 @@ def _lines(status: Status) -> Iterator[str]:
     yield f"ledger     {status.records} records{head}"
     if status.note:
         yield f"           {status.note}"
+    yield from _policy(status)
     yield from _clock(status)
     for channel, floor in sorted(status.floors.channels.items()):
         yield f"channel    {channel}: sequence {floor.sequence} or higher"
@@ -179,6 +201,18 @@ def _lines(status: Status) -> Iterator[str]:
         yield f"DOWNGRADE  record {record.number}, {at}, let in because: {attempt.downgrade}"
     for words in status.exceptions:
         yield f"EXCEPTED   {words}"
+
+
+def _policy(status: Status) -> Iterator[str]:
+    if status.policy is not None:
+        since = status.policy_since
+        words = "judged nothing yet" if since is None else f"judges since {since:%Y-%m-%d}"
+        yield f"policy     {status.policy.short}  {words}"
+    if status.unfinished is not None:
+        yield (
+            f"UNFINISHED to accept the policy {status.unfinished.short} was begun: "
+            "airlock-loader policy accept, once more"
+        )
 
 
 def _clock(status: Status) -> Iterator[str]:
@@ -220,6 +254,11 @@ def as_json(status: Status) -> str:
         if status.head is None
         else {"number": status.head.number, "hash": str(status.head.hash)},
         "note": status.note or None,
+        "policy": None if status.policy is None else str(status.policy),
+        "policy_since": None
+        if status.policy_since is None
+        else format_instant(status.policy_since),
+        "policy_unfinished": None if status.unfinished is None else str(status.unfinished),
         "floors": floors.plain(),
         "anchors": [
             {
@@ -307,6 +346,12 @@ def _worries(status: Status, *, max_age: timedelta | None) -> Iterator[tuple[Lev
             yield "WARNING", anchor.age.warning
     if status.clock_behind:
         yield "WARNING", "the clock is behind the newest verified time"
+    if status.unfinished is not None:
+        yield "WARNING", f"to accept the policy {status.unfinished.short} was begun, and not ended"
+    yield from _last(status)
+
+
+def _last(status: Status) -> Iterator[tuple[Level, str]]:
     last = status.last[0].attempt if status.last else None
     if last is not None and last.failure is not None:
         yield "WARNING", f"the last attempt: {last.outcome}, {last.failure.code}"

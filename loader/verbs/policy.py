@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from loader.errors import AirlockError, RefusedError, UsageError, shown
+from loader.errors import (
+    AirlockError,
+    RefusedError,
+    UnconfirmedCommitError,
+    UsageError,
+    shown,
+)
 from loader.verbs.call import Parser, path
 from loader.verbs.saying import print_out
 from loader.verbs.signing import signing
@@ -27,13 +32,12 @@ if TYPE_CHECKING:
     from loader.policy.model import Policy
     from loader.proposal import Proposed
     from loader.state.ledger import Ledger
-    from loader.state.record import Attempt
+    from loader.state.record import Attempt, Outcome
     from loader.verbs.call import Call
 
 HELP: Final = "look at a policy that a bundle proposes, and accept it"
 SCHEMA: Final = "airlock-policy-diff/1"
 _SCRATCH: Final = Path("/var/tmp")  # noqa: S108 - for a nameless file that nobody else can open
-_OLD: Final = ".old"
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +73,8 @@ def _diff(call: Call) -> int:
     confine.cut_off()
     current = _current(call)
     proposed = _proposed(call)
-    expect_newer(proposed, look(call.places).floors, current.digest)
+    floors = look(call.places).floors
+    expect_newer(proposed, floors, {current.digest, _unfinished(call)})
     found = changes(current, proposed.policy)
     if call.arguments.json:
         print_out(_json(current, proposed, found))
@@ -96,25 +101,29 @@ def _accept(call: Call) -> int:
                 verb="policy-accept", outcome="done", at=at, loader=VERSION, archive=archive
             )
             try:
-                print_out(_accepted(call, ledger, plain, wanted))
-            except RefusedError as e:
+                said = _accepted(call, ledger, plain, wanted)
+            except UnconfirmedCommitError:
+                raise  # its record is there
+            except AirlockError as e:
+                outcome: Outcome = "refused" if isinstance(e, RefusedError) else "failed"
                 failure = Failure(code=e.code, message=e.message, where=e.where)
                 with contextlib.suppress(AirlockError):
-                    ledger.append(replace(plain, outcome="refused", failure=failure))
+                    ledger.append(replace(plain, outcome=outcome, failure=failure))
                 raise
+    print_out(said)
     return 0
 
 
 def _accepted(call: Call, ledger: Ledger, plain: Attempt, wanted: Digest) -> str:
+    from loader.acceptance import OLD, put_in_place  # noqa: PLC0415
     from loader.errors import ProposalError  # noqa: PLC0415
-    from loader.policy.change import changes  # noqa: PLC0415
     from loader.proposal import SERIAL, expect_newer  # noqa: PLC0415
     from loader.trust.store import TrustStore  # noqa: PLC0415
 
     current = _current(call)
     proposed = _proposed(call)
-    serial = proposed.proposal.serial
-    expect_newer(proposed, ledger.floors, current.digest)
+    begun = _unfinished(call)
+    expect_newer(proposed, ledger.floors, {current.digest, begun})
     if proposed.proposal.policy != wanted:
         raise ProposalError(
             "the bundle proposes another policy than the one that was looked at",
@@ -128,23 +137,22 @@ def _accepted(call: Call, ledger: Ledger, plain: Attempt, wanted: Digest) -> str
         policy_directory=call.places.policy.parent,
         anchors_directory=call.places.anchors,
     )
-    if current.digest == wanted and ledger.floors.logs.get(SERIAL, 0) >= serial:
+    accepted = ledger.floors.logs.get(SERIAL, 0) >= proposed.proposal.serial
+    if accepted and begun is None and current.digest == wanted:
         return f"ALREADY THERE: {wanted}\n"
-    found = changes(current, proposed.policy)
-    if current.digest != wanted:
-        _replace(call.places.policy, proposed.policy.raw)
-    floors = ledger.floors.raised(time=None, channel=None, names={}, logs={SERIAL: serial})
-    who = ", ".join(f"{key.name} ({key.fingerprint[:16]})" for key in proposed.signers)
-    notes = (
-        f"policy {current.digest} became {wanted}, serial {serial}, signed by {who}",
-        *(f"{one.direction}: {one.words}" for one in found),
-    )
-    ledger.append(
-        replace(plain, policy=wanted, reason=proposed.proposal.reason, notes=notes), floors=floors
-    )
+    file = call.places.policy
+    found = put_in_place(proposed, current, file, ledger, plain, begun=accepted and begun == wanted)
     return _text(current, proposed, found) + (
-        f"ACCEPTED: {shown(str(call.places.policy))[1:-1]}; the one before is beside it, {_OLD}\n"
+        f"ACCEPTED: {shown(str(file))[1:-1]}; the one before is beside it, {OLD}\n"
     )
+
+
+def _unfinished(call: Call) -> Digest | None:
+    """Return the policy that a run which died had begun to accept."""
+    from loader.state.history import reading, unfinished_policy  # noqa: PLC0415
+
+    with reading(call.places) as ledger:
+        return unfinished_policy(ledger.records())
 
 
 def _digest(text: str) -> Digest:
@@ -172,29 +180,6 @@ def _proposed(call: Call) -> Proposed:
 
     carried = read_carried(call.arguments.bundle, _SCRATCH)
     return held_against(carried, Config.read(call.places.config).policy_keys)
-
-
-def _replace(file: Path, raw: bytes) -> None:
-    """Put a file in place of another, durably, and keep the other beside it."""
-    from loader.places import local_error  # noqa: PLC0415
-
-    draft, old = file.with_name(f"{file.name}.new"), file.with_name(f"{file.name}{_OLD}")
-    try:
-        before, mode = file.read_bytes(), file.stat().st_mode & 0o777
-        for target, content in ((draft, raw), (old, before)):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(target, flags, mode), "wb") as out:
-                out.write(content)
-                out.flush()
-                os.fsync(out.fileno())
-        draft.rename(file)
-        folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as e:
-        raise local_error(e, what="the policy cannot be written", where=shown(str(file))) from e
 
 
 def _text(current: Policy, proposed: Proposed, found: Sequence[Change]) -> str:

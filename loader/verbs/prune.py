@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from loader.errors import AirlockError, MissingError
+from loader.errors import AirlockError, MissingError, UnconfirmedCommitError
 from loader.verbs.saying import print_out, say_error
 from loader.verbs.signing import signing
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from loader.model.strictjson import JsonObject
     from loader.prune import Evidence, InRuntime
@@ -48,7 +49,7 @@ def run(call: Call) -> int:
         look(call.places)  # refuses a memory that is damaged, or was put back
         with reading(call.places) as ledger:
             records = tuple(ledger.records())
-        found, evidence, error = _go(call, records, really=False)
+        found, evidence, error = _go(call, records, begin=None)
     if call.arguments.json:
         print_out(_json(found, evidence))
     else:
@@ -63,7 +64,7 @@ def _go_and_record(
     from loader.state.history import reading  # noqa: PLC0415
     from loader.state.ledger import Ledger  # noqa: PLC0415
     from loader.state.lock import StateFolder  # noqa: PLC0415
-    from loader.state.record import Attempt  # noqa: PLC0415
+    from loader.state.record import Attempt, Failure  # noqa: PLC0415
 
     at = call.clock()
     with (
@@ -74,26 +75,55 @@ def _go_and_record(
         # Once more under the lock: a load may have finished in between.
         with reading(call.places) as reader:
             records = tuple(reader.records())
-        found, evidence, error = _go(call, records, really=True)
-        notes = [
-            f"{one.target}: {item.what} {item.item}"
-            for one in found
-            for item in one.items
-            if item.what == "removed"
-        ]
-        if evidence is not None and evidence.digests:
-            notes.append(f"{len(evidence.digests)} pieces of evidence, {evidence.size} bytes")
-        if notes:
-            attempt = Attempt(
-                verb="prune", outcome="done", at=at, loader=VERSION, notes=tuple(notes)
-            )
-            ledger.append(attempt)
+        attempt = Attempt(verb="prune", outcome="begun", at=at, loader=VERSION)
+
+        begun = False
+
+        def begin(plan: tuple[str, ...]) -> None:
+            # Before anything goes: a run that dies has said what may be missing since.
+            nonlocal begun
+            ledger.append(replace(attempt, notes=plan))
+            begun = True
+
+        try:
+            found, evidence, error = _go(call, records, begin=begin)
+        except UnconfirmedCommitError:
+            raise  # its record is there
+        except AirlockError as e:
+            failure = Failure(code=e.code, message=e.message, where=e.where)
+            with contextlib.suppress(AirlockError):
+                ledger.append(replace(attempt, outcome="failed", failure=failure))
+            raise
+        if begun:
+            notes = _notes(found, evidence, "removed")
+            ledger.append(replace(attempt, outcome="done", notes=notes))
     return found, evidence, error
 
 
+def _notes(found: Sequence[InRuntime], evidence: Evidence | None, what: str) -> tuple[str, ...]:
+    """Return for the record what is to go; or what is gone, and which runtime could not say."""
+    notes = [
+        f"{one.target}: {_WORDS[what]} {item.item}"
+        for one in found
+        for item in one.items
+        if item.what == what
+    ]
+    if evidence is not None and evidence.digests:
+        notes.append(
+            f"{_WORDS[what]} {len(evidence.digests)} pieces of evidence, {evidence.size} bytes"
+        )
+    if what == "removed":
+        notes += [f"{one.target}: {one.problem}" for one in found if one.problem is not None]
+    return tuple(notes)
+
+
 def _go(
-    call: Call, records: tuple[Record, ...], *, really: bool
+    call: Call,
+    records: tuple[Record, ...],
+    *,
+    begin: Callable[[tuple[str, ...]], None] | None,
 ) -> tuple[Sequence[InRuntime], Evidence | None, AirlockError | None]:
+    """Plan; where `begin` is given, write the plan down with it, and remove."""
     from loader.limits import DEFAULT_LIMITS  # noqa: PLC0415
     from loader.prune import discard, superseded, unneeded_evidence  # noqa: PLC0415
     from loader.state.evidence import EvidenceStore  # noqa: PLC0415
@@ -105,13 +135,19 @@ def _go(
         from loader import confine  # noqa: PLC0415
 
         confine.cut_off()
-        found = discard(items, runtimes, really=really)
+        found = discard(items, runtimes, really=False)
+        store: EvidenceStore | None = None
         evidence: Evidence | None = None
         with contextlib.suppress(MissingError):  # none was ever kept
             store = stack.enter_context(EvidenceStore.open(call.places.evidence, create=False))
             evidence = unneeded_evidence(records, store, limits=DEFAULT_LIMITS)
-            if really:
-                store.remove(evidence.digests)
+        if begin is not None:
+            plan = _notes(found, evidence, "to-remove")
+            if plan:
+                begin(plan)
+                found = discard(items, runtimes, really=True)
+            if store is not None and evidence is not None:
+                store.remove(evidence.digests)  # and what a run that died had not finished
     problems = [one.problem for one in found if one.problem is not None]
     if evidence is not None and evidence.problem is not None:
         problems.append(evidence.problem)

@@ -77,41 +77,50 @@ def people(tmp_path: Path) -> People:
     return People(tmp_path / "people")
 
 
-@pytest.fixture
-def host(publisher: Publisher, people: People, tmp_path: Path) -> FarSide:
-    """A host that wants two of anna, ben and cleo."""
-    host = FarSide(publisher.write_host(tmp_path / "host"), tmp_path / "loaded")
-    folder = host.root / "etc/airlock"
+def write_host(publisher: Publisher, people: People, folder: Path) -> FarSide:
+    """Make a host that wants two of anna, ben and cleo."""
+    host = FarSide(publisher.write_host(folder / "host"), folder / "loaded")
+    kept = host.root / "etc/airlock"
     for name in ("anna", "ben", "cleo"):
         people.key(name)
-        (folder / f"{name}.pub").write_bytes((people.folder / f"{name}.pub").read_bytes())
-    (folder / "config.toml").write_text(
+        (kept / f"{name}.pub").write_bytes((people.folder / f"{name}.pub").read_bytes())
+    (kept / "config.toml").write_text(
         'schema = 1\n[policy]\nkeys = ["anna.pub", "ben.pub", "cleo.pub"]\nthreshold = 2\n'
     )
     return host
 
 
+@pytest.fixture
+def host(publisher: Publisher, people: People, tmp_path: Path) -> FarSide:
+    return write_host(publisher, people, tmp_path)
+
+
 Pack = Callable[..., Path]
+
+
+def carry(publisher: Publisher, bundle: Path, folder: Path, *, swap: Sequence[bytes] = ()) -> Path:
+    """Pack a proposal's folder as it is, with some of its documents swapped."""
+    store = ContentStore()
+    raws = [
+        (folder / "proposal.json").read_bytes(),
+        (folder / "policy.toml").read_bytes(),
+        *(path.read_bytes() for path in sorted(folder.glob("*.sigstore.json"))),
+    ]
+    raws[: len(swap)] = [new or old for new, old in zip(swap, raws, strict=False)]
+    blobs = []
+    for raw in raws:
+        store.add(raw, "application/octet-stream")
+        blobs.append(Descriptor.make(MediaType("application/octet-stream"), raw))
+    entry = TrustEntry(anchor="policy", kind="policy", blobs=tuple(blobs))
+    image = publisher.entry(hello_image(store), tag="1")
+    publisher.pack(bundle, store, [image], trust=(entry,))
+    return bundle
 
 
 @pytest.fixture
 def pack(publisher: Publisher, tmp_path: Path) -> Pack:
     def packed(folder: Path, *, swap: Sequence[bytes] = (), name: str = "bundle.tar.zst") -> Path:
-        store = ContentStore()
-        raws = [
-            (folder / "proposal.json").read_bytes(),
-            (folder / "policy.toml").read_bytes(),
-            *(path.read_bytes() for path in sorted(folder.glob("*.sigstore.json"))),
-        ]
-        raws[: len(swap)] = [new or old for new, old in zip(swap, raws, strict=False)]
-        blobs = []
-        for raw in raws:
-            store.add(raw, "application/octet-stream")
-            blobs.append(Descriptor.make(MediaType("application/octet-stream"), raw))
-        entry = TrustEntry(anchor="policy", kind="policy", blobs=tuple(blobs))
-        image = publisher.entry(hello_image(store), tag="1")
-        publisher.pack(tmp_path / name, store, [image], trust=(entry,))
-        return tmp_path / name
+        return carry(publisher, tmp_path / name, folder, swap=swap)
 
     return packed
 
@@ -143,9 +152,11 @@ def test_a_policy_is_looked_at_and_accepted(host: FarSide, people: People, pack:
     assert ran.status == 0, ran.err
     assert policy_of(host) == NEW
     assert (host.root / "etc/airlock/policy.toml.old").read_text() == POLICY
-    record = host.records()[-1]
+    begun, record = host.records()[-2:]
+    assert (begun["verb"], begun["outcome"]) == ("policy-accept", "begun")
     assert (record["verb"], record["outcome"]) == ("policy-accept", "done")
-    assert record["policy"] == DIGEST
+    assert begun["policy"] == record["policy"] == DIGEST
+    assert begun["notes"] == record["notes"]
     assert any("looser" in note for note in record["notes"])
     assert accept(host, bundle).out.startswith("ALREADY THERE")
     assert host.load(bundle).status == 0
@@ -212,6 +223,22 @@ def test_a_policy_that_this_host_cannot_use(host: FarSide, people: People, pack:
     ran = accept(host, bundle, str(Digest.of(text.encode())))
     assert ran.status == 2
     assert policy_of(host) == POLICY
+    assert host.records()[-1]["outcome"] == "failed"
+    assert host.memory()["logs"] == [], "no serial rises by it"
+
+
+def test_a_folder_that_cannot_be_written_begins_nothing(
+    host: FarSide, people: People, pack: Pack
+) -> None:
+    bundle = pack(people.propose("anna", "ben"))
+    (host.root / "etc/airlock/policy.toml.new").mkdir()
+    ran = accept(host, bundle)
+    assert ran.status == 20, ran.err
+    assert policy_of(host) == POLICY
+    assert [record["outcome"] for record in host.records()] == ["begun", "failed"]
+    assert host.memory()["logs"] == []
+    (host.root / "etc/airlock/policy.toml.new").rmdir()
+    assert accept(host, bundle).status == 0
 
 
 def test_a_host_without_policy_keys_takes_none(host: FarSide, people: People, pack: Pack) -> None:

@@ -95,7 +95,11 @@ def test_what_nothing_needs_goes_and_the_rest_works_on(host: FarSide, bundles: P
     assert host.run("verify-local", "--all").status == 0
     assert "NOTHING TO PRUNE" in host.run("prune").out
     assert host.run("audit", "verify").status == 0
-    assert "prune: done" in host.run("history").out
+    history = host.run("history").out
+    assert history.index("prune: done") < history.index("prune: begun"), "the newest first"
+    begun, done = host.records()[-2:]
+    assert all(any(item in note for note in begun["notes"]) for item in removed)
+    assert all(any(item in note for note in done["notes"]) for item in removed)
     assert host.load(bundles / "3.tar.zst").status == 0
     assert host.load(bundles / "2.tar.zst").status == 16, "floors stay where they are"
 

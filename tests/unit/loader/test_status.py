@@ -63,6 +63,7 @@ BACK = record(2, NOW, downgrade="the new one | hangs\n")
         (status(BACK), None, "WARNING", "the last attempt went back: the new one / hangs\\n"),
         (status(LOADED, floors=Floors(time=NOW + timedelta(days=1))), None, "WARNING", "clock"),
         (status(LOADED, error=StateError("gone")), None, "CRITICAL", "state.damaged: gone"),
+        (status(LOADED, unfinished=ONE), None, "WARNING", "to accept the policy"),
     ],
 )
 def test_one_line_says_the_worst(
@@ -81,6 +82,14 @@ def test_what_is_loaded_by_an_exception_is_shown_as_long_as_it_is_there() -> Non
     found = status(LOADED, exceptions=(words,))
     assert f"EXCEPTED   {words}\n" in as_text(found)
     assert json.loads(as_json(found))["exceptions"] == [words]
+
+
+def test_a_policy_that_was_not_put_in_place_is_said() -> None:
+    found = status(LOADED, policy=ONE, policy_since=NOW, unfinished=ONE)
+    assert f"policy     {ONE.short}  judges since 2026-12-01\n" in as_text(found)
+    assert f"UNFINISHED to accept the policy {ONE.short} was begun" in as_text(found)
+    assert f'"policy_unfinished": "{ONE}"' in as_json(found)
+    assert "UNFINISHED" not in as_text(status(LOADED, policy=ONE))
 
 
 def test_every_downgrade_is_shown_ever_after() -> None:
