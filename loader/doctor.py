@@ -6,6 +6,7 @@ most. Everything else that would make a load fail is.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -18,18 +19,24 @@ from typing import TYPE_CHECKING, Final, Literal
 from loader import VERSION
 from loader.config import Config
 from loader.confine import cut_off
-from loader.errors import AirlockError, FormatError, LocalError, shown
+from loader.errors import AirlockError, FormatError, LocalError, MissingError, shown
 from loader.limits import KIB
 from loader.model import strictjson
 from loader.model.fields import Fields, format_instant
-from loader.places import Places, expect_private, read_small_file
+from loader.places import Places, expect_private, open_private_folder, read_small_file
 from loader.progress import sized
 from loader.report import plain
+from loader.runtime.clients import check_client
 from loader.runtime.targets import open_target, parse_target
+from loader.runtime.versions import advice, standing, version_in
+from loader.state.evidence import EvidenceStore
+from loader.state.history import reading
 from loader.state.ledger import look
+from loader.state.signing import HostKey, key_id
 
 if TYPE_CHECKING:
     from loader.model.strictjson import JsonObject
+    from loader.trust.keys import PublicKey
 
 SCHEMA: Final = "airlock-doctor/1"
 RUNTIMES: Final = ("docker", "podman", "containerd")
@@ -59,9 +66,11 @@ def examine(
         *runtimes,
         _confinement(),
         _config(places),
+        _signing(places),
         _folder("policy", places.policy),
         _folder("anchors", places.anchors),
         *_state(places, now=now),
+        _evidence(places),
         *_space(places),
     )
 
@@ -130,9 +139,14 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _runtime(name: str, environment: Mapping[str, str]) -> Finding:
     try:
         with open_target(parse_target(name), environment) as runtime:
-            return Finding(what=name, health="ok", words=runtime.probe())
+            words = runtime.probe()
     except AirlockError as e:
         return Finding(what=name, health="absent", words=str(e))
+    version = version_in(words)
+    if version is not None and standing(name, version) != "open":
+        return Finding(what=name, health="ok", words=words)
+    # No fault: a distribution may have mended it under the same number.
+    return Finding(what=name, health="warning", words=f"{words}: {advice(name)}")
 
 
 def _confinement() -> Finding:
@@ -164,6 +178,34 @@ def _config(places: Places) -> Finding:
     there = places.config.exists()
     words = str(places.config) if there else f"no {places.config}: the defaults"
     return Finding(what="config", health="ok", words=words)
+
+
+def _signing(places: Places) -> Finding:
+    """Look at who signs records: the key of this host, or the program that has it."""
+    try:
+        command = Config.read(places.config).sign_command
+        if command is None:
+            key, words = _key_file(places)
+        else:
+            path = check_client(command.command.path)
+            key, words = command.key, f"{path} signs records by the key {key_id(command.key)}"
+        with reading(places) as ledger:
+            ledger.expect_signer(key)
+    except AirlockError as e:
+        return Finding(what="host key", health="fault", words=str(e))
+    return Finding(what="host key", health="ok", words=words)
+
+
+def _key_file(places: Places) -> tuple[PublicKey | None, str]:
+    with contextlib.suppress(FileNotFoundError):
+        fd = open_private_folder(places.state, create=False)
+        try:
+            found = HostKey.read_in(fd, places)
+        finally:
+            os.close(fd)
+        if found is not None:
+            return found.key, f"{key_id(found.key)}, which this user alone can read"
+    return None, "the first load makes one"
 
 
 def _state(places: Places, *, now: datetime) -> Iterator[Finding]:
@@ -200,6 +242,19 @@ def _state(places: Places, *, now: datetime) -> Iterator[Finding]:
     )
 
 
+def _evidence(places: Places) -> Finding:
+    """Look at what `verify-local` judges again: used by its digests, and only if ours alone."""
+    try:
+        with EvidenceStore.open(places.evidence, create=False) as store:
+            sizes = store.sizes()
+    except MissingError:
+        return Finding(what="evidence", health="ok", words="none is kept yet")
+    except AirlockError as e:
+        return Finding(what="evidence", health="fault", words=str(e))
+    words = f"{len(sizes)} pieces, {sized(sum(sizes.values()))}, in {places.evidence}"
+    return Finding(what="evidence", health="ok", words=words)
+
+
 def _space(places: Places) -> Iterator[Finding]:
     """Look at the disk that quarantine is on, or will be."""
     folder = places.quarantine
@@ -216,11 +271,17 @@ def _space(places: Places) -> Iterator[Finding]:
         health="ok" if free >= SPACE_WANTED else "warning",
         words=f"{sized(free)} free for quarantine in {places.quarantine}",
     )
-    writable = os.access(folder, os.W_OK)
-    yield Finding(
-        what="quarantine",
-        health="ok" if writable else "fault",
-        words=f"{folder} can be written"
-        if writable
-        else f"{folder} cannot be written by this user",
-    )
+    yield _quarantine(places, folder)
+
+
+def _quarantine(places: Places, folder: Path) -> Finding:
+    """Look at quarantine, or at the folder that it will be made in."""
+    if not os.access(folder, os.W_OK):
+        words = f"{folder} cannot be written by this user"
+        return Finding(what="quarantine", health="fault", words=words)
+    if folder == places.quarantine:
+        try:
+            os.close(open_private_folder(folder, create=False))
+        except (LocalError, FileNotFoundError) as e:
+            return Finding(what="quarantine", health="fault", words=str(e))
+    return Finding(what="quarantine", health="ok", words=f"{folder} can be written")

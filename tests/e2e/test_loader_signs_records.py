@@ -31,7 +31,8 @@ def publisher() -> Publisher:
     return Publisher()
 
 
-def _token(host: FarSide, program: str) -> None:
+def use_token(host: FarSide, program: str) -> None:
+    """Have a program sign for a host; `{python}` in it becomes the interpreter."""
     folder = host.root / "etc/airlock"
     private = Ed25519PrivateKey.generate()
     (folder / "token.key").write_bytes(
@@ -40,7 +41,7 @@ def _token(host: FarSide, program: str) -> None:
     (folder / "token.pub").write_bytes(
         private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     )
-    (folder / "sign").write_text(program)
+    (folder / "sign").write_text(program.replace("{python}", sys.executable))
     (folder / "sign").chmod(0o755)
     (folder / "config.toml").write_text(f"""
 schema = 1
@@ -52,7 +53,7 @@ public-key = "token.pub"
 
 def test_a_program_signs_in_place_of_the_file(tmp_path: Path, publisher: Publisher) -> None:
     host = FarSide(publisher.write_host(tmp_path / "host"), tmp_path / "loaded")
-    _token(host, PROGRAM.format(python=sys.executable))
+    use_token(host, PROGRAM)
     bundle = tmp_path / "bundle.tar.zst"
     publisher.bundle(bundle)
     assert host.load(bundle).status == 0, host.load(bundle).err
@@ -70,7 +71,7 @@ def test_without_a_signature_nothing_is_loaded(
     tmp_path: Path, publisher: Publisher, program: str
 ) -> None:
     host = FarSide(publisher.write_host(tmp_path / "host"), tmp_path / "loaded")
-    _token(host, program)
+    use_token(host, program)
     bundle = tmp_path / "bundle.tar.zst"
     publisher.bundle(bundle)
     ran = host.load(bundle)
@@ -81,7 +82,7 @@ def test_without_a_signature_nothing_is_loaded(
 
 def test_a_program_that_others_may_change_is_not_run(tmp_path: Path, publisher: Publisher) -> None:
     host = FarSide(publisher.write_host(tmp_path / "host"), tmp_path / "loaded")
-    _token(host, PROGRAM.format(python=sys.executable))
+    use_token(host, PROGRAM)
     (host.root / "etc/airlock/sign").chmod(0o777)
     bundle = tmp_path / "bundle.tar.zst"
     publisher.bundle(bundle)
