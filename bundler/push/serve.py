@@ -98,7 +98,11 @@ def _said(
 
 
 def _problem(error: AirlockError) -> JsonObject:
-    return {"problem": f"error[{error.code}]: {error}", "hint": error.hint or None}
+    return {
+        "problem": f"error[{error.code}]: {error}",
+        "code": error.code,
+        "hint": error.hint or None,
+    }
 
 
 def _write(answers: BinaryIO, document: JsonObject) -> None:

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from loader.errors import RuntimeAbsentError, RuntimeLoadError, shown
+from loader.errors import RuntimeAbsentError, RuntimeLoadError, RuntimeMismatchError, shown
 from loader.limits import MIB
 from loader.runtime.asking import LOAD_SECONDS
 from loader.runtime.conversation import Conversation
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SERVE: Final = "serve"
 _ANSWER_SIZE_MAX: Final = 4 * MIB
 _LOOK_SECONDS: Final = 600
+_OTHER_BYTES: Final = "remote.digest"
+"""What the program calls bytes that do not have the digest that was asked for."""
 _SHOWN_LENGTH: Final = 800
 
 
@@ -78,6 +80,7 @@ class PushProgram:
             slow: whether bytes of layers move, which takes its time.
 
         Raises:
+            RuntimeMismatchError: the registry gives something else under a digest.
             RuntimeLoadError: it cannot, for a reason of the registry's or its own; it ended; or
                 what it answers, or the block, makes no sense.
         """
@@ -87,6 +90,12 @@ class PushProgram:
             question, size_max=_ANSWER_SIZE_MAX, seconds=LOAD_SECONDS if slow else _LOOK_SECONDS
         )
         with self._asker.understanding(raw.decode("utf-8", "replace"), call=call) as fields:
+            if fields.has("problem") and fields.optional_text("code") == _OTHER_BYTES:
+                raise RuntimeMismatchError(
+                    "the registry does not give back what was verified",
+                    where=f"{self._asker.name} {call}",
+                    found=_said(fields, "problem"),
+                )
             if fields.has("problem"):
                 raise RuntimeLoadError(
                     f"{self._asker.name} could not do it",

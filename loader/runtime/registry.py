@@ -133,7 +133,10 @@ class Registry:
         name = self._destination.of(image.reference)
         parcel = parcel_of(image, None)
         if name.tag:
-            expect_named(self._current(name), name=str(name), runtime=NAME)
+            current = self._current(name)
+            expect_named(current, name=str(name), runtime=NAME)
+            # Where somebody moved it, what it pointed to may be collected already.
+            self._asker.agree(f"name {name}", expected=str(parcel.top), found=current)
         return self._checked(name, parcel, anew=True)
 
     def discard(self, items: Sequence[str], *, really: bool) -> tuple[Discarded, ...]:

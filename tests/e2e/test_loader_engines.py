@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.loading import REPOSITORY, FarSide, Publisher, Ran
 from tests.engines import (
+    Client,
     Containerd,
     Docker,
     Podman,
@@ -37,6 +38,8 @@ class Engine(Protocol):
     @property
     def environment(self) -> dict[str, str]: ...
     def list(self) -> dict[str, str]: ...
+    @property
+    def client(self) -> Client: ...
     def run(self, reference: str) -> str: ...
     def clear(self) -> None: ...
 
@@ -106,7 +109,7 @@ def line(host: FarSide, publisher: Publisher, tmp_path: Path, engine: Engine, ta
 
 
 def look_again(host: FarSide, engine: Engine) -> None:
-    """DZ-8: with no archive at hand, what the runtime has now is what was let in; or it is gone."""
+    """DZ-8: with no archive at hand, what is there is what was let in; or denied, moved, gone."""
 
     def verify_local() -> Ran:
         arguments = ("verify-local", "--all", "--json")
@@ -118,10 +121,32 @@ def look_again(host: FarSide, engine: Engine) -> None:
     [image] = ran.verdict["images"]
     assert (image["policy"], image["runtime"]) == ("accepted", "same")
     assert image["facts"]
-    assert engine.list() == before
+
+    policy = host.root / "etc/airlock/policy.toml"
+    kept = policy.read_text()
+    policy.write_text(kept + f'\n[[deny]]\ndigest = "{image["image"]}"\nreason = "CVE-2026-1"\n')
+    ran = verify_local()
+    assert (ran.status, ran.verdict["class"]) == (17, "denied")
+    assert ran.verdict["images"][0]["runtime"] == "same"
+    policy.write_text(kept)
+    assert engine.list() == before, "it says so, and changes nothing"
+
+    _move(engine, f"{REPOSITORY}:1", before)
+    ran = verify_local()
+    assert (ran.status, ran.verdict["code"]) == (1, "drift.changed")
+    assert ran.verdict["images"][0]["policy"] == "accepted"
     engine.clear()
     ran = verify_local()
     assert (ran.status, ran.verdict["code"]) == (1, "drift.gone")
+
+
+def _move(engine: Engine, name: str, there: Mapping[str, str]) -> None:
+    """Have somebody point the name to another image that the runtime has."""
+    other = next(one for one, digest in there.items() if digest != there[name])
+    source = other.removeprefix("<none>@")
+    tag = ("images", "tag", "--force") if isinstance(engine, Containerd) else ("tag",)
+    engine.client.call(*tag, source, name)
+    assert engine.list()[name] == there[other]
 
 
 @pytest.mark.engine("docker")

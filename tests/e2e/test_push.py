@@ -157,22 +157,56 @@ def test_nothing_is_asked_before_the_verdict(
     assert registry.requests == []
 
 
-def test_verify_local_reads_the_registry(
+def test_dz_8_verify_local_reads_the_registry(
     host: Enclave, publisher: Publisher, registry: FakeRegistry, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "1.tar.zst"
     store = full_bundle(publisher, bundle)
     assert host.push(bundle, registry).status == 0
+    bundle.unlink()
     ran = host.reach("verify-local", f"{REPOSITORY}:1")
     assert ran.status == 0, ran.err + ran.out
+    [image] = ran.verdict["images"]
+    assert (image["policy"], image["runtime"]) == ("accepted", "same")
     there = registry.store(MIRROR)
+    top = there.tags["1"]
+    # Somebody's other image under the tag.
+    there.tags["1"] = hello_image(there, text="theirs\n").digest
+    ran = host.reach("verify-local", "--all")
+    assert (ran.status, ran.verdict["code"]) == (1, "drift.changed"), ran.err + ran.out
+    there.tags["1"] = top
+    # A layer that has rotted.
     [child, _] = store.json(store.tags["1"])["manifests"]
     layer = store.json(child["digest"])["layers"][0]["digest"]
+    whole = there.blobs.pop(layer)
+    ran = host.reach("verify-local", "--all")
+    assert (ran.status, ran.verdict["code"]) == (1, "drift.changed"), ran.err + ran.out
     there.blobs[layer] = b"x" * store.size(layer)
-    assert host.reach("verify-local", f"{REPOSITORY}:1").status == 21
+    ran = host.reach("verify-local", "--all")
+    assert (ran.status, ran.verdict["code"]) == (1, "drift.changed"), ran.err + ran.out
+    assert "does not give back what was verified" in ran.err
+    there.blobs[layer] = whole
+    # Denied since, and still there.
+    policy = host.root / "etc/airlock/policy.toml"
+    policy.write_text(policy.read_text() + f'\n[[deny]]\ndigest = "{top}"\nreason = "CVE-1"\n')
+    ran = host.reach("verify-local", "--all")
+    assert (ran.status, ran.verdict["images"][0]["runtime"]) == (17, "same")
     there.tags.pop("1")
-    ran = host.reach("verify-local", f"{REPOSITORY}:1")
-    assert (ran.status, "drift.gone" in ran.out) == (1, True)
+    ran = host.reach("verify-local", "--all")
+    assert "drift.gone" in ran.out
+    assert ran.status == 17, "what decides is that it would not be let in today"
+
+
+def test_a_registry_that_is_not_there_is_said_and_hides_no_verdict(
+    host: Enclave, publisher: Publisher, tmp_path: Path
+) -> None:
+    publisher.bundle(tmp_path / "1.tar.zst")
+    with FakeRegistry() as registry:
+        assert host.push(tmp_path / "1.tar.zst", registry).status == 0
+    ran = host.reach("verify-local", "--all")
+    assert ran.status == 21, ran.out
+    [image] = ran.verdict["images"]
+    assert (image["policy"], image["runtime"]) == ("accepted", "unknown")
 
 
 def test_a_tag_that_is_not_ours_is_not_taken(
