@@ -70,6 +70,8 @@ def test_systemd_understands_every_unit(tmp_path: Path) -> None:
         "airlock-watch.path",
         "airlock-watch.timer",
         "airlock-stick@sdb1.service",
+        "airlock-verify-local.service",
+        "airlock-verify-local.timer",
     ):
         done = subprocess.run(
             ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", tmp_path / name],
@@ -85,8 +87,13 @@ def test_the_command_line_is_one_that_the_loader_has(unit: Path) -> None:
     program, *words = shlex.split(line)
     assert program == "/usr/bin/airlock-loader"
     arguments = command_line().parse_args(words)
-    assert arguments.once
-    assert not arguments.dry_run
+    if words[0] == "verify-local":
+        assert arguments.all
+        assert arguments.image is None
+    else:
+        assert words[0] == "watch"
+        assert arguments.once
+        assert not arguments.dry_run
 
 
 # --- the filter of system calls -------------------------------------------------------------------
@@ -188,7 +195,7 @@ def test_a133_nothing_that_is_written_on_a_stick_is_a_name_here() -> None:
     assert set(re.findall(r"%[a-zA-Z]", stick.read_text())) == {"%i"}
 
 
-def test_both_services_are_hardened_alike() -> None:
+def test_services_are_hardened_alike() -> None:
     def hardening(path: Path) -> set[str]:
         own = ("ExecStart", "ExecStop", "RuntimeDirectory", "ReadOnlyPaths", "Description")
         text = path.read_text().partition("[Service]")[2].partition("[Install]")[0]
@@ -196,3 +203,11 @@ def test_both_services_are_hardened_alike() -> None:
 
     watch, stick = (UNITS / name for name in ("airlock-watch.service", "airlock-stick@.service"))
     assert hardening(watch) == hardening(stick)
+    compare = hardening(UNITS / "airlock-verify-local.service")
+    # It opens nothing of others, so it needs no lease; and it puts nothing back.
+    assert compare - hardening(watch) == {"CapabilityBoundingSet=CAP_DAC_READ_SEARCH"}
+    assert hardening(watch) - compare == {
+        "CapabilityBoundingSet=CAP_DAC_READ_SEARCH CAP_LEASE",
+        "KillMode=mixed",
+        "TimeoutStopSec=120",
+    }
