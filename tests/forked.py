@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any, Self
 
 ROOT = Path(__file__).parents[1]
@@ -87,13 +88,21 @@ class Forker:
         """The process that is forked: whoever traces it traces every run."""
         return self._process.pid
 
-    def run(self, *arguments: str | Path, folder: Path, at: datetime | None = None) -> Ended:
+    def run(
+        self,
+        *arguments: str | Path,
+        folder: Path,
+        at: datetime | None = None,
+        raising: int | None = None,
+    ) -> Ended:
         """Run the loader in a folder, which becomes its working directory and its `TMPDIR`.
 
         Args:
             arguments: the command line.
             folder: where.
             at: what its clock says; None leaves it the machine's.
+            raising: the so many-th of the loader's functions that is entered raises an exception
+                that nobody expects; 0 raises none. Which they were is left in `folder/entered`.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -101,6 +110,7 @@ class Forker:
             "arguments": [str(one) for one in arguments],
             "folder": str(folder),
             "at": None if at is None else at.isoformat(),
+            "raising": raising,
         }
         print(json.dumps(request), file=self._process.stdin, flush=True)
         return Ended(**json.loads(self._process.stdout.readline()))
@@ -136,12 +146,14 @@ def _import_all() -> None:
                 importlib.import_module(found.name)
 
 
-def _run(*, arguments: Sequence[str], folder: str, at: str | None) -> dict[str, object]:
+def _run(
+    *, arguments: Sequence[str], folder: str, at: str | None, raising: int | None
+) -> dict[str, object]:
     out, err = (os.memfd_create(name) for name in ("out", "err"))
     began = time.monotonic()
     child = os.fork()
     if not child:
-        _be_the_loader(arguments, folder, at, out, err)
+        _be_the_loader(arguments, folder, at, raising, out, err)
     _, status, used = os.wait4(child, 0)
     return {
         "status": os.waitstatus_to_exitcode(status),
@@ -154,7 +166,7 @@ def _run(*, arguments: Sequence[str], folder: str, at: str | None) -> dict[str, 
 
 
 def _be_the_loader(
-    arguments: Sequence[str], folder: str, at: str | None, out: int, err: int
+    arguments: Sequence[str], folder: str, at: str | None, raising: int | None, out: int, err: int
 ) -> None:
     status = 99
     try:
@@ -167,15 +179,43 @@ def _be_the_loader(
         signal.alarm(HANG_SECONDS)
         from loader import cli  # noqa: PLC0415
 
-        if at is None:
-            status = cli.main(arguments)
-        else:
-            now = datetime.fromisoformat(at)
-            status = cli.main(arguments, clock=lambda: now)
+        with _entered(Path(folder, "entered"), raising):
+            if at is None:
+                status = cli.main(arguments)
+            else:
+                now = datetime.fromisoformat(at)
+                status = cli.main(arguments, clock=lambda: now)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
         os._exit(status)
+
+
+@contextmanager
+def _entered(note: Path, raising: int | None) -> Iterator[None]:
+    """Raise where a function of the loader is entered for the first time, and say which it was."""
+    if raising is None:
+        yield
+        return
+    seen: dict[CodeType, str] = {}
+    folder = f"{ROOT / 'loader'}/"
+
+    def entering(frame: FrameType, event: str, _: object) -> None:
+        code = frame.f_code
+        if event == "call" and code not in seen and code.co_filename.startswith(folder):
+            seen[code] = f"{code.co_filename.removeprefix(folder)} {code.co_name}"
+            if len(seen) == raising:
+                sys.settrace(None)
+                note.write_text(seen[code])
+                raise RuntimeError("a bug that was put in")
+
+    sys.settrace(entering)
+    try:
+        yield
+    finally:
+        sys.settrace(None)
+        if not raising:
+            note.write_text("\n".join(seen.values()))
 
 
 def _text(fd: int) -> str:

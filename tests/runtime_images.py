@@ -188,11 +188,14 @@ def make_image(
     docker: bool = False,
     compress: Callable[[bytes], bytes] = gzipped,
     diff_ids: Sequence[str] | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> TestImage:
     """Return an image whose container writes `line`.
 
-    `absent` names architectures that the index lists and whose blobs are not here.
+    `absent` names architectures that the index lists and whose blobs are not here. `annotations`
+    stand at the index, and at each platform that it lists.
     """
+    said = {"annotations": dict(annotations)} if annotations else {}
     blobs = MemoryBlobs()
     kept: list[Kept] = []
     entries = []
@@ -221,12 +224,13 @@ def make_image(
         entries.append(
             one.manifest.descriptor.plain()
             | {"platform": {"architecture": architecture, "os": "linux"}}
+            | said
         )
     if not index:
         return TestImage(
             parts=Parts(top=kept[0].manifest, indexes=()), kept=tuple(kept), blobs=blobs
         )
-    raw = _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+    raw = _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries, **said})
     blobs.add(raw)
     parsed = ImageIndex.parse(raw, Descriptor.make(OCI_INDEX, raw), where="index")
     return TestImage(parts=Parts(top=parsed, indexes=(parsed,)), kept=tuple(kept), blobs=blobs)

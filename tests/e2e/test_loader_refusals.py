@@ -191,12 +191,25 @@ def _zeros(raw: bytes) -> bytes:
 def test_a_broken_archive(
     spoil: Callable[[bytes], bytes], codes: set[str], seasoned: FarSide, good: Path, tmp_path: Path
 ) -> None:
+    """A132 so far: a part of an archive by itself is one that was cut."""
     bundle = tmp_path / "x.tar.zst"
     bundle.write_bytes(spoil(good.read_bytes()))
     code = seasoned.verify(bundle).verdict["code"]
     assert code in codes
     expect_refused(seasoned, bundle, 19, code)
     assert seasoned.load(good).status == 0, "good after bad"
+
+
+def test_a134_a_file_that_shows_8_gib_and_reads_zeros(seasoned: FarSide, tmp_path: Path) -> None:
+    """A134: as a copy that was unplugged leaves it; said by its first bytes, not after 8 GiB."""
+    bundle = tmp_path / "x.tar.zst"
+    with bundle.open("wb") as file:
+        file.truncate(8 << 30)
+    started = time.monotonic()
+    ran = expect_refused(seasoned, bundle, 19, seasoned.verify(bundle).verdict["code"])
+    assert ran.verdict["class"] in {"container", "tar"}
+    assert ran.verdict["archive"]["bytes_read"] < 1 << 20
+    assert time.monotonic() - started < 20
 
 
 def test_a_file_that_is_still_copied_is_not_held_broken(

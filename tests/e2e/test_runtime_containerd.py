@@ -43,6 +43,17 @@ def test_containerd_runs_what_was_loaded(
     assert containerd_engine.run(NAME) == "from containerd\n"
 
 
+def test_a143_containerd_gets_no_name_that_an_image_says_by_itself(
+    runtime: ContainerdRuntime, containerd_engine: Containerd
+) -> None:
+    """A143: names are what evidence vouches for; these annotations are signed, and only that."""
+    names = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+    image = make_image("annotated", annotations=dict.fromkeys(names, "docker.io/library/evil:1"))
+    runtime.load(image.request(NAME))
+    assert set(containerd_engine.list()) == {NAME, f"{REPOSITORY}@{image.top}"}
+    assert containerd_engine.run(NAME) == "annotated\n"
+
+
 def test_containerd_uses_the_namespace_of_kubernetes(containerd_engine: Containerd) -> None:
     client = containerd_client(containerd_engine.environment, namespace="k8s.io")
     image = make_image("k8s")

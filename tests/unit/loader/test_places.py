@@ -41,6 +41,7 @@ def test_others_have_the_xdg_defaults_and_no_variable_moves_them(
 
 
 def test_a_user_without_a_home_is_asked_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A182."""
     monkeypatch.setattr(os, "geteuid", lambda: 1_234_567)
     with pytest.raises(UsageError) as error:
         Places.of_this_user()
