@@ -80,7 +80,7 @@ def _bench(forker: Forker, host: FarSide, publisher: Publisher) -> Bench:
     folder = host.root.parent
     kept = folder.with_name("kept")
     shutil.copytree(folder, kept)
-    return Bench(Rig(forker, folder, publisher, {}, host, host), host, kept)
+    return Bench(Rig(forker, folder, publisher, {}, host, host, host), host, kept)
 
 
 def test_fi_09_a_policy_is_the_old_or_the_new_one_and_no_serial_falls(
