@@ -59,6 +59,22 @@ class Fault:
         return f"{self.what} at {self.call} {self.nth}"
 
 
+@contextmanager
+def tracing(forker: Forker, *options: str) -> Iterator[None]:
+    """Have strace look at, or meddle with, whatever is forked meanwhile."""
+    command = ["strace", "-f", "-p", str(forker.pid), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stderr is not None
+        said = tracer.stderr.readline()
+        assert "attached" in said, said
+        try:
+            yield
+        finally:
+            tracer.send_signal(signal.SIGTERM)
+            tracer.stderr.read()
+            tracer.wait(10)
+
+
 @dataclass(slots=True)
 class Rig:
     """A host with bundle 1 on it, bundle 2 to be loaded, and both states as they should be."""
@@ -139,17 +155,8 @@ class Rig:
     @contextmanager
     def tracing(self, *options: str) -> Iterator[None]:
         """Have strace look at, or meddle with, whatever is run meanwhile."""
-        command = ["strace", "-f", "-p", str(self.forker.pid), *options]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
-            assert tracer.stderr is not None
-            said = tracer.stderr.readline()
-            assert "attached" in said, said
-            try:
-                yield
-            finally:
-                tracer.send_signal(signal.SIGTERM)
-                tracer.stderr.read()
-                tracer.wait(10)
+        with tracing(self.forker, *options):
+            yield
 
     def traced(
         self, number: int, *, status: int = 0

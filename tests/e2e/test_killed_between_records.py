@@ -16,7 +16,7 @@ import pytest
 
 from loader.digest import Digest
 from tests.conftest import INJECTED
-from tests.e2e.injected import Fault, Rig, spread
+from tests.e2e.injected import Fault, spread, tracing
 from tests.e2e.loading import POLICY, FarSide, Publisher
 from tests.e2e.test_fault_injection import Record
 from tests.e2e.test_policy_crosses import NEW, People, carry, policy_of, write_host
@@ -33,7 +33,7 @@ _CALL = re.compile(r"(\d+) +(\w+)\(")
 class Bench:
     """One host that is put back before every fault; always the same path, as ledgers know it."""
 
-    rig: Rig
+    forker: Forker
     live: FarSide
     kept: Path
 
@@ -46,12 +46,12 @@ class Bench:
         shutil.copytree(self.kept, self.folder)
 
     def run(self, *arguments: str | Path) -> Ended:
-        return self.rig.forker.run("--root", self.live.root, *arguments, folder=self.kept.parent)
+        return self.forker.run("--root", self.live.root, *arguments, folder=self.kept.parent)
 
     def faults(self, *arguments: str | Path) -> list[Fault]:
         """Run it whole, and return a kill at every so many-th call that writes state."""
         log = self.kept.parent / "log"
-        with self.rig.tracing("-o", str(log), "-e", f"trace={','.join(CALLS)}"):
+        with tracing(self.forker, "-o", str(log), "-e", f"trace={','.join(CALLS)}"):
             ended = self.run(*arguments)
         assert ended.status == 0, ended.err
         found = [m for line in log.read_text().splitlines() if (m := _CALL.match(line))]
@@ -66,7 +66,7 @@ class Bench:
     def killed(self, fault: Fault, *arguments: str | Path) -> Ended:
         self.fresh()
         inject = f"inject={fault.call}:{fault.what}:when={fault.nth}"
-        with self.rig.tracing("-o", "/dev/null", "-e", f"trace={fault.call}", "-e", inject):
+        with tracing(self.forker, "-o", "/dev/null", "-e", f"trace={fault.call}", "-e", inject):
             return self.run(*arguments)
 
 
@@ -76,11 +76,11 @@ def forker() -> Iterator[Forker]:
         yield forker
 
 
-def _bench(forker: Forker, host: FarSide, publisher: Publisher) -> Bench:
+def _bench(forker: Forker, host: FarSide) -> Bench:
     folder = host.root.parent
     kept = folder.with_name("kept")
     shutil.copytree(folder, kept)
-    return Bench(Rig(forker, folder, publisher, {}, host, host, host), host, kept)
+    return Bench(forker, host, kept)
 
 
 def test_fi_09_a_policy_is_the_old_or_the_new_one_and_no_serial_falls(
@@ -105,7 +105,7 @@ def test_fi_09_a_policy_is_the_old_or_the_new_one_and_no_serial_falls(
     )
     publisher.bundle(tmp_path / "0.tar.zst")
     assert host.load(tmp_path / "0.tar.zst").status == 0
-    bench = _bench(forker, host, publisher)
+    bench = _bench(forker, host)
     faults = bench.faults(*newer)
     between = 0
     for fault in faults:
@@ -142,7 +142,7 @@ def test_fi_08_what_prune_removes_was_written_down_before(
         bundle = tmp_path / f"{number}.tar.zst"
         publisher.bundle(bundle, sequence=number, version=f"1.{number}", days=number)
         assert host.load(bundle).status == 0
-    bench = _bench(forker, host, publisher)
+    bench = _bench(forker, host)
 
     def there() -> set[str]:
         folders = (host.loaded / "blobs/sha256", host.state / "evidence")
