@@ -70,5 +70,5 @@ def test_it_says_its_version_without_environment() -> None:
         env={},
         timeout=20,
     )
-    assert set(json.loads(ran.stdout)) == {"version"}
+    assert set(json.loads(ran.stdout)) == {"version", "protocol"}
     assert ran.stderr == ""
