@@ -6,6 +6,8 @@ error load neither cryptography nor SQLite.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -48,6 +50,8 @@ def _clock() -> datetime:
 
 def main(argv: Sequence[str] | None = None, *, clock: Clock = _clock) -> int:
     """Run one command and return its exit status (DESIGN §10)."""
+    # What is left at the end goes with the process: nobody has to look through it first.
+    atexit.register(gc.freeze)
     try:
         _settle_standard_files()
         words = sys.argv[1:] if argv is None else list(argv)

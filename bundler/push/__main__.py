@@ -5,6 +5,8 @@ Nothing here is for people, though they may read it: `airlock-push version`.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import sys
@@ -16,6 +18,7 @@ from loader import VERSION
 from loader.errors import AirlockError, UsageError, shown
 
 _INTERNAL: Final = 70
+_GC_THRESHOLD: Final = 50_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +48,8 @@ def _run(words: Sequence[str]) -> None:
             from bundler.push.serve import serve  # noqa: PLC0415
             from bundler.push.settings import PushSettings  # noqa: PLC0415
 
+            gc.set_threshold(_GC_THRESHOLD)  # see `bundler.cli`
+            atexit.register(gc.freeze)
             settings = PushSettings.read(os.environ)
             serve(destination, sys.stdin.buffer, sys.stdout.buffer, settings)
         case _:
