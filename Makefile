@@ -72,9 +72,17 @@ fuzz: .cache/fuzz-venv/.locked ## any bytes at the doors for bundles, checkpoint
 		.cache/fuzz-venv/bin/python tests/fuzz/fuzz.py $$door .cache/fuzz/$$door \
 			-max_total_time=$$(( $(FUZZ_SECONDS) / 4 )) || exit 1; done
 
+# What AIRLOCK_SOAK=1 makes longer; the rest of the faults is the same every time.
+SOAKED := tests/e2e/test_fault_*.py tests/e2e/test_client_faults.py tests/e2e/test_loader_faults.py \
+	tests/e2e/test_promote_faults.py tests/unit/bundler/push/test_push_serve.py
+
 .PHONY: soak
-soak: $(VENV)/.ready ## every fault at every system call, not a sample (an hour on two cores)
-	@AIRLOCK_SOAK=1 AIRLOCK_REQUIRE=$(REQUIRE) $(PY) -m pytest -m 'not internet' tests/e2e/test_fault_injection.py tests/e2e/test_client_faults.py tests/e2e/test_promote_faults.py tests/unit/bundler/push/test_push_serve.py $(PYTEST_ARGS)
+soak: $(VENV)/.ready ## every fault at every system call, function and moment, not a sample (hours)
+	@AIRLOCK_SOAK=1 AIRLOCK_REQUIRE=$(REQUIRE) $(PY) -m pytest -m 'not internet' $(SOAKED) $(PYTEST_ARGS)
+
+.PHONY: first-hour
+first-hour: $(VENV)/.ready ## docs/first-hour.md typed on a bare Debian, compared with what is seen (root, make frozen)
+	@$(PY) scripts/first_hour.py
 
 .PHONY: bench
 bench: $(VENV)/.ready ## time and memory against the peers, side by side, as ratios

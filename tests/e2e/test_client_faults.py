@@ -1,4 +1,4 @@
-"""A runtime's client that dies at any byte, lies or refuses, behind the whole line (FI-05, FI-26).
+"""A runtime's client that dies at any byte, lies or refuses (CASES FI-05, FI-26 to FI-29).
 
 The client is a stand-in that keeps its images in a file. Whatever it does, names lead to the old
 image or to the new one, the floors follow what is true, and running again brings the new one.
@@ -32,7 +32,8 @@ from loader.verbs.judged import open_host
 from tests.conftest import INJECTED
 from tests.e2e.injected import SOAK
 from tests.e2e.loading import FarSide, Publisher
-from tests.fakes.images import Layer
+from tests.fakes.content import ContentStore
+from tests.fakes.images import Layer, hello_image
 from tests.presence import ROOT
 
 Record = Callable[[str, object], None]
@@ -58,6 +59,18 @@ class Rig:
                 days=number,
                 extra=[Layer.noise(100_000, seed=number)],
             )
+        store = ContentStore()
+        two = [
+            publisher.entry(
+                hello_image(
+                    store, text=f"{tag}\n", version="1.3", extra=[Layer.noise(9, seed=tag)]
+                ),
+                tag=str(tag),
+                days=3,
+            )
+            for tag in (1, 2)
+        ]
+        publisher.pack(folder / "3.tar.zst", store, two, sequence=3)
         self.runtime = folder / kind
         self.runtime.mkdir()
         self.client = self.runtime / PROGRAMS[kind]
@@ -184,7 +197,29 @@ LIES: tuple[dict[str, object], ...] = (
 )
 
 
+@pytest.mark.parametrize("at", [1, 2])
+def test_fi_28_it_restarts_before_an_image(rig: Rig, at: int, record_property: Record) -> None:
+    """A bundle of two: none is left behind alone, and the same load again brings both."""
+    state, kept = rig.host.state, rig.folder / "kept"
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(state, kept)
+    before = rig.held()
+    (rig.runtime / "loads").unlink(missing_ok=True)
+    rig.behave(**{"restarts-at": at})
+    assert rig.load(3) == 21
+    assert rig.sequence() == 1
+    assert rig.held()["names"] == before["names"]
+    assert rig.load(3) == 0, "it is there again"
+    assert rig.sequence() == 3
+    assert {NAME, f"{NAME[:-1]}2"} <= rig.held()["names"].keys()
+    record_property(INJECTED, 1)
+    shutil.rmtree(state)
+    shutil.copytree(kept, state)
+    rig.keep(before)
+
+
 def test_fi_27_it_lies_refuses_or_babbles(rig: Rig, record_property: Record) -> None:
+    """FI-29 is among them: a disk that was full behind the import (`fail-after`)."""
     statuses = [_met(rig, **lie) for lie in LIES]
     record_property(INJECTED, len(LIES))
     assert statuses.count(21) >= 6

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.injected import SOAK
 from tests.e2e.loading import FarSide, Publisher
 from tests.fakes.images import Layer
 from tests.fakes.sigworld.world import World
@@ -23,6 +24,9 @@ ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "PYTHONDONTWRITEBYTECODE": "1",
 }
+
+RACES = 100 if SOAK else 0
+"""Pairs that start together, beside the triples that always do."""
 
 
 @pytest.fixture(scope="module")
@@ -282,6 +286,20 @@ def test_fi_30_of_two_at_once_one_loads(host: FarSide, bundles: Path) -> None:
         assert all("busy.lock" in error for error in errors if error)
         outcomes = [record["outcome"] for record in host.records()]
         assert outcomes.count("loaded") == number
+    again = host.command("load", bundles / "2.tar.zst", "--into", f"oci:{host.loaded}")
+    for _ in range(RACES):
+        racing = [
+            subprocess.Popen(
+                again,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=ROOT,
+                env=ENVIRONMENT,
+            )
+            for _ in range(2)
+        ]
+        assert {process.wait(60) for process in racing} <= {0, 20}
+    assert [record["outcome"] for record in host.records()].count("loaded") == 2
     assert host.quarantine() == []
 
 

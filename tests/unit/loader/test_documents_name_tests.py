@@ -32,3 +32,11 @@ def test_every_promise_names_a_test() -> None:
     assert parts[::2] == [f"P{n}" for n in range(1, len(parts) // 2 + 1)]
     for name, part in zip(parts[::2], parts[1::2], strict=True):
         assert NAMED.search(part), name
+
+
+def test_every_fault_that_was_thought_of_names_its_tests() -> None:
+    """CASES part 3: FI-01 to FI-52, each once, each with a test."""
+    lines = (ROOT / "docs/faults.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("| FI-")]
+    assert [row.split()[1] for row in rows] == [f"FI-{n:02d}" for n in range(1, 53)]
+    assert [row for row in rows if not NAMED.search(row)] == []

@@ -112,7 +112,18 @@ def image_of(taken: bytes) -> tuple[str, str, list[str], str | None, list[str]]:
     return "sha256:" + hashlib.sha256(config).hexdigest(), digest, layers, name, blobs
 
 
+def restart() -> None:
+    """Be a daemon that is not there at one load, and there again at the next."""
+    count = HERE / "loads"
+    number = int(count.read_text()) + 1 if count.exists() else 1
+    count.write_text(str(number))
+    if number == SCENARIO["restarts-at"]:
+        fail("Cannot connect to the daemon. Is it running?\n")
+
+
 def load(arguments: list[str]) -> None:
+    if "restarts-at" in SCENARIO:
+        restart()
     taken = take()
     record(arguments, taken)
     image, digest, layers, name, blobs = image_of(taken)
