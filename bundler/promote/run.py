@@ -156,7 +156,7 @@ class _Run:
             reader=reader,
             publisher=Publisher(
                 reader,
-                self._registries.writer(order.destination),
+                self._registries.writer(order.destination, writes=not order.dry_run),
                 read=blob_reader(self._registries.repository(source), self._store),
                 workers=workers,
                 progress=self._progress,

@@ -195,7 +195,10 @@ class Session:
     def _repository(
         self, name: Reference, *, writes: bool = True
     ) -> tuple[RegistryRepository, RegistryWriter]:
-        return self.registries.repository(name, writes=writes), self.registries.writer(name)
+        return (
+            self.registries.repository(name, writes=writes),
+            self.registries.writer(name, writes=writes),
+        )
 
     def _image(self, asked: Question, store: ContentStore) -> _Image:
         entry = _entry(asked)

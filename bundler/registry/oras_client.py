@@ -71,12 +71,17 @@ class RegistryClient:
         """
         return RegistryRepository(self._door(reference, writes=writes), retry=self._retry)
 
-    def writer(self, reference: Reference) -> RegistryWriter:
+    def writer(self, reference: Reference, *, writes: bool = True) -> RegistryWriter:
         """Return the repository that a reference names, to write to; nothing is asked of it yet.
 
         It has a token of its own: one to push is not held by what only reads.
+
+        Args:
+            reference: what names it.
+            writes: whether anything will be written; who only looks what is there needs no token
+                to push, and gets none.
         """
-        return RegistryWriter(self._door(reference, writes=True), retry=self._retry)
+        return RegistryWriter(self._door(reference, writes=writes), retry=self._retry)
 
     def _door(self, reference: Reference, *, writes: bool) -> Door:
         key = reference.registry, writes

@@ -14,7 +14,9 @@ import pytest
 
 from bundler.errors import RemoteAuthError, VersionTakenError
 from tests.e2e.collecting import gather
+from tests.e2e.loading import REPOSITORY, Publisher
 from tests.e2e.promoting import Release, all_there, make_release, release_tags, snapshot
+from tests.e2e.test_push import MIRROR, Enclave, full_bundle
 from tests.fakes import attach
 from tests.fakes.content import encode
 from tests.fakes.distribution import Features
@@ -48,6 +50,16 @@ class Dialects:
         return self.release.promote(self.quay, *("--semver", "1.2.3", *arguments))
 
 
+def write_logins(home: Path, users: dict[str, str]) -> None:
+    """Keep logins as `docker login` does; every password is `secret`."""
+    auths = {
+        host: {"auth": base64.b64encode(f"{user}:secret".encode()).decode()}
+        for host, user in users.items()
+    }
+    (home / ".docker").mkdir()
+    (home / ".docker" / "config.json").write_bytes(encode({"auths": auths}))
+
+
 @pytest.fixture
 def dialects(tmp_path: Path) -> Iterator[Dialects]:
     with (
@@ -62,13 +74,7 @@ def dialects(tmp_path: Path) -> Iterator[Dialects]:
         robot = QuayAuth(user=ROBOT, repositories=quay.repositories)
         quay.auth = robot
         release = make_release(tmp_path, ghcr)
-        (tmp_path / ".docker").mkdir()
-        users = ((ghcr, GITHUB), (quay, ROBOT))
-        auths = {
-            one.host: {"auth": base64.b64encode(f"{user}:secret".encode()).decode()}
-            for one, user in users
-        }
-        (tmp_path / ".docker" / "config.json").write_bytes(encode({"auths": auths}))
+        write_logins(tmp_path, {ghcr.host: GITHUB, quay.host: ROBOT})
         yield Dialects(release, ghcr, quay, web, robot)
         assert web.requests == []
 
@@ -120,7 +126,12 @@ def test_a_dry_run_makes_no_repository(dialects: Dialects) -> None:
     scopes = {r.query("scope") for r in dialects.quay.seen("/v2/auth")}
     assert scopes == {"repository:rel/app:pull"}
     dialects.promote()
-    assert not dialects.release.promote(dialects.quay, "--semver", "1.2.3", "--dry-run").drifts
+    dialects.robot.issued.clear()
+    asked = len(dialects.quay.seen("/v2/auth"))
+    looked = dialects.release.promote(dialects.quay, "--semver", "1.2.3", "--dry-run")
+    assert not looked.drifts
+    scopes = {r.query("scope") for r in dialects.quay.seen("/v2/auth")[asked:]}
+    assert scopes == {"repository:rel/app:pull"}
 
 
 def test_a_robot_that_may_not_create_changes_nothing(dialects: Dialects) -> None:
@@ -229,3 +240,33 @@ def test_an_index_under_gitlabs_referrers_tag_is_the_image_itself(tmp_path: Path
         promoted = release.promote(there)
         assert any("holds an image instead of referrers" in note for note in promoted.notes)
         assert set(release_tags(there.store("rel/app"))) == TAGS
+
+
+@pytest.fixture(scope="module")
+def publisher() -> Publisher:
+    return Publisher()
+
+
+def test_an_enclaves_quay_makes_the_repository_when_it_is_loaded(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    """Behind the gap it is mostly a Quay, and new when the first bundle comes."""
+    host = Enclave(publisher.write_host(tmp_path / "host"), tmp_path / "loaded")
+    bundle = tmp_path / "1.tar.zst"
+    full_bundle(publisher, bundle)
+    with FakeRegistry(dialect=Quay) as quay:
+        robot = QuayAuth(user=ROBOT, repositories=quay.repositories)
+        quay.auth = robot
+        write_logins(host.root, {quay.host: ROBOT})
+        ran = host.push(bundle, quay)
+        assert ran.status == 0, ran.err
+        assert robot.created == [MIRROR]
+        assert release_tags(quay.store(MIRROR)) == {"1": quay.store(MIRROR).tags["1"]}
+        before = snapshot(quay.store(MIRROR))
+        assert host.push(bundle, quay).status == 0
+        assert snapshot(quay.store(MIRROR)) == before
+        asked = len(quay.seen("/v2/auth"))
+        ran = host.reach("verify-local", f"{REPOSITORY}:1")
+        assert ran.status == 0, ran.err + ran.out
+        scopes = {r.query("scope") for r in quay.seen("/v2/auth")[asked:]}
+        assert scopes == {f"repository:{MIRROR}:pull"}
