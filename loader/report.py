@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from loader.errors import AirlockError, PolicyError, RefusedError
 from loader.model.fields import format_instant
-from loader.policy.rules import without_image, without_image_words
 from loader.progress import sized
 from loader.report_claims import (
     claim_lines,
@@ -136,6 +135,8 @@ def _trust(judgement: Judgement, *, explain: bool) -> Iterator[str]:
 
 
 def _head(outcome: Outcome, *, explain: bool) -> Iterator[str]:
+    from loader.policy.rules import without_image_words  # noqa: PLC0415  (an error needs none)
+
     trace, statement = outcome.trace, outcome.trace.statement
     yield f"{trace.archive}: {sized(trace.size)}"
     if outcome.confinement:
@@ -233,6 +234,8 @@ def as_json(outcome: Outcome) -> str:
 
 
 def _document(outcome: Outcome) -> JsonObject:
+    from loader.policy.rules import without_image  # noqa: PLC0415  (an error needs none)
+
     trace, host = outcome.trace, outcome.host
     statement, judgement, admission = trace.statement, trace.judgement, trace.admission
     receipts = {receipt.reference.tagged: receipt for receipt in trace.receipts}

@@ -170,6 +170,13 @@ class Exact:
         return shown(self.text)
 
 
+def _expect_short(pattern: str, *, where: str) -> None:
+    if len(pattern) > _PATTERN_LENGTH_MAX:
+        raise PolicyFileError(
+            "a pattern is too long", where=where, expected=f"at most {_PATTERN_LENGTH_MAX}"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Regexp:
     """An RE2 pattern that the whole value must match."""
@@ -184,10 +191,7 @@ class Regexp:
         Raises:
             PolicyFileError: not RE2, matches everything, or obviously written for a partial match.
         """
-        if len(text) > _PATTERN_LENGTH_MAX:
-            raise PolicyFileError(
-                "a pattern is too long", where=where, expected=f"at most {_PATTERN_LENGTH_MAX}"
-            )
+        _expect_short(text, where=where)
         pattern = cls(text=text, _compiled=_compile(text, where=where))
         if all(pattern.matches(stranger) for stranger in _STRANGERS):
             raise PolicyFileError(
@@ -251,7 +255,7 @@ TextPattern: TypeAlias = Exact | Regexp
 _VARIABLE: Final = re.compile(r"(?<!\\[xpP])\{([a-z][a-z0-9_]{0,31})\}", re.ASCII)
 _TOKEN: Final = re.compile(
     r"\\[xpP]\{[^}]*\}"
-    r"|(?P<closed>\\Q.*?(?:\\E|\Z)|\[\^?\]?(?:\[:[^\]]*:\]|\\.|[^\]\\])*\])"
+    r"|(?P<closed>\\Q.*?(?:\\E|\Z)|\[\^?\]?(?:\[:\^?[a-z]{1,8}:\]|\\.|[^\]\\])*\])"
     r"|\\."
     r"|\{(?P<name>[a-z][a-z0-9_]{0,31})\}(?P<repeated>(?=[*+?{]))?",
     re.ASCII | re.DOTALL,
@@ -263,8 +267,10 @@ def variables_of(pattern: str, *, where: str) -> tuple[str, ...]:
     """Return the names of the variables in a pattern.
 
     Raises:
-        PolicyFileError: one stands where it would not stand for its text.
+        PolicyFileError: the pattern is too long, or one stands where it would not stand for its
+            text.
     """
+    _expect_short(pattern, where=where)
     found: dict[str, None] = {}
     for token in _TOKEN.finditer(pattern):
         if token["closed"] and _VARIABLE.search(token["closed"]):

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
 
 from loader.errors import PolicyFileError
 from loader.model.reference import Reference
-from loader.policy.patterns import Exact, Glob, Regexp, escape_dots
+from loader.policy.patterns import Exact, Glob, Regexp, escape_dots, variables_of
 
 SAN = "https://github.com/org/app/.github/workflows/release.yml@refs/tags/v1.0.0"
 
@@ -64,6 +65,16 @@ def test_globs_that_some_name_matches_both_of(one: str, other: str, *, expected:
     first, second = (Glob.parse(text, where="match") for text in (one, other))
     assert first.overlaps(second) is expected
     assert second.overlaps(first) is expected
+
+
+@pytest.mark.parametrize("text", ["[", "[[:", "[[:a:]", "[^]", "\\Q", "{a", "[\\a"])
+def test_variables_are_looked_for_soon(text: str) -> None:
+    began = time.monotonic()
+    with contextlib.suppress(PolicyFileError):
+        variables_of(text * (2048 // len(text)), where="")
+    assert time.monotonic() - began < 5
+    with pytest.raises(PolicyFileError, match="too long"):
+        variables_of(text * 2049, where="")
 
 
 def test_two_long_globs_are_compared_soon() -> None:
