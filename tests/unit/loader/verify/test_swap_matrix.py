@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import pytest
 
-from loader.model.sigstore_bundle import SigstoreBundle
 from loader.verify.sigstore import Material, SignedEvidence
 from tests.fakes.sigworld import statements
 from tests.fakes.sigworld.identity import person
@@ -142,7 +141,7 @@ def mixed(mine: Genuine, other: Genuine, part: str, by: By) -> tuple[SignedEvide
         case (Layer() as into, Layer() as source):
             return layer_of(_mixed_layer(into, source, part)), mine.material
         case (dict() as into, dict() as source):
-            return _mixed_bundle(into, source, part), mine.material
+            return bundle_of(exchanged(into, source, part)), mine.material
         case _:
             raise AssertionError(part)
 
@@ -193,7 +192,8 @@ IN_BUNDLES: dict[str, tuple[tuple[str | int, ...], ...]] = {
 }
 
 
-def _mixed_bundle(mine: Json, other: Json, part: str) -> SigstoreBundle:
+def exchanged(mine: Json, other: Json, part: str) -> Json:
+    """My bundle with one part of the other's."""
     bundle = copy.deepcopy(mine)
     *above, last = next(path for path in IN_BUNDLES[part] if path[0] in bundle)
     into: Any = bundle
@@ -202,7 +202,7 @@ def _mixed_bundle(mine: Json, other: Json, part: str) -> SigstoreBundle:
         into, source = into[step], source[step]
     assert into[last] != source[last]
     into[last] = source[last]
-    return bundle_of(bundle)
+    return bundle
 
 
 def expected(kind: Kind, part: str) -> str:
