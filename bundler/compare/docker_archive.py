@@ -52,7 +52,7 @@ class DockerArchive:
         self._file = file
         self._name = name
         self._members: dict[str, _Member] = {}
-        for member_name, member in _members(file):
+        for member_name, member in _members(file, name):
             if member_name in self._members:
                 raise PathError("a file comes twice", where=name, found=shown(member_name))
             self._members[member_name] = member
@@ -167,13 +167,13 @@ def _texts(fields: Fields, name: str) -> list[str]:
     return found
 
 
-def _members(file: BinaryIO) -> Iterator[tuple[str, _Member]]:
+def _members(file: BinaryIO, name: str) -> Iterator[tuple[str, _Member]]:
     """Yield each regular file and link by its name."""
     end = os.fstat(file.fileno()).st_size
     position = count = 0
     while position < end:
         block = os.pread(file.fileno(), _BLOCK, position)
-        where = f"byte {position}"
+        where = f"{shown(name)}, byte {position}"
         if len(block) < _BLOCK:
             raise TruncatedError("an archive ends within a record", where=where)
         if not any(block):
@@ -187,7 +187,7 @@ def _members(file: BinaryIO) -> Iterator[tuple[str, _Member]]:
             )
         size = _octal(block[124:136], where)
         kind = block[156:157]
-        name = block[:100].split(b"\0", 1)[0].decode("ascii", "backslashreplace")
+        member = block[:100].split(b"\0", 1)[0].decode("ascii", "backslashreplace")
         if position + _BLOCK + size > end:
             raise TruncatedError("an archive ends within a member", where=where)
         if kind in _FILE or kind in {b"1", b"2"}:
@@ -197,7 +197,7 @@ def _members(file: BinaryIO) -> Iterator[tuple[str, _Member]]:
                 else block[157:257].split(b"\0", 1)[0].decode("ascii", "replace")
             )
             offset = position + _BLOCK
-            yield name.removeprefix("./"), _Member(offset=offset, size=size, link=link)
+            yield member.removeprefix("./"), _Member(offset=offset, size=size, link=link)
         count += 1
         if count > _COUNT_MAX:
             raise LimitError("an archive has too many members", expected=f"at most {_COUNT_MAX}")

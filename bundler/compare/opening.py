@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from bundler.compare.docker_archive import DockerArchive
+from bundler.compare.docker_archive import MANIFEST_NAME, DockerArchive
 from bundler.compare.hints import statements_of
 from bundler.compare.side import Side, side_of
 from bundler.errors import SourceError
@@ -36,7 +36,13 @@ from loader.digest import Digest
 from loader.errors import DigestError, InputError, MissingError, shown
 from loader.graph import read_graph
 from loader.limits import DEFAULT_LIMITS, MIB
-from loader.model.bundle import BundleStatement, EvidenceEntry, ImageEntry, blob_name
+from loader.model.bundle import (
+    LAYOUT_NAME,
+    BundleStatement,
+    EvidenceEntry,
+    ImageEntry,
+    blob_name,
+)
 from loader.model.descriptor import Descriptor, MediaType, Platform
 from loader.model.reference import Reference
 from loader.source import BundleFile
@@ -130,7 +136,15 @@ def _kind_of_file(path: Path) -> str:
             if head.startswith((_ZSTD, _STATEMENT)):
                 return "bundle"
             names = DockerArchive(file, name=str(path))
-            return "oci-archive" if names.has("oci-layout") else "docker-archive"
+            if names.has(LAYOUT_NAME):
+                return "oci-archive"
+            if names.has(MANIFEST_NAME):
+                return "docker-archive"
+            raise SourceError(
+                "a tar that holds no image",
+                where=shown(str(path)),
+                expected=f"{LAYOUT_NAME} (a layout) or {MANIFEST_NAME} (docker save)",
+            )
     except OSError as e:
         raise InputError("a file cannot be read", where=str(path), found=e.strerror or "") from e
 

@@ -397,7 +397,8 @@ def test_a_hostile_layer_is_refused(tmp_path: Path, write: Write, case: str) -> 
         (["./nothing", "x/y"], "no such file"),
         (["oci:a#2", "a"], "no such image"),
         (["a#sha256:" + "0" * 64, "a"], "no such image"),
-        (["text", "a"], "not a tar header"),
+        (["text", "a"], "'text', byte 0"),
+        (["layer.tar", "a"], "a tar that holds no image"),
         (["a", "a", "--platform", "linux"], "--platform"),
         (["a", "a", "--platform", "linux/s390x"], "none of the platforms"),
     ],
@@ -407,6 +408,7 @@ def test_what_cannot_be_compared_is_said(
 ) -> None:
     write("a", built())
     (tmp_path / "text").write_bytes(b"hello" * 1000)
+    (tmp_path / "layer.tar").write_bytes(_tar() + bytes(1024))
     done = run(tmp_path, *arguments)
     assert done.returncode in {2, 19}
     assert words in done.stderr
