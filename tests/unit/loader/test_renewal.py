@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loader.digest import Digest
-from loader.errors import AirlockError, PolicyError, TrustRootError
+from loader.errors import AirlockError, PolicyError, TrustRootError, TrustUnconfirmedError
 from loader.policy.facts import Judgement
 from loader.trust.freshness import Reckoned
 from loader.trust.memory import NO_MEMORY
@@ -50,6 +50,22 @@ def test_what_was_accepted_is_remembered(far: Far) -> None:
     found = far.judged()
     assert not found.renewal.renewed
     assert "remembered" in found.renewal.trust.anchors[0].origin
+
+
+def test_a_newer_root_waits_for_an_operator_where_policy_says_so(far: Far) -> None:
+    """The refusal names the keys; what an operator has taken is known, and waits no longer."""
+    asking = POLICY + 'root-change = "confirm"\n'
+    far.accept(far.entry(far.repository.files), text=asking)
+    far.repository.rotate("root")
+    newer = far.entry(far.repository.publish().files)
+    with pytest.raises(TrustUnconfirmedError) as caught:
+        far.judged(newer, text=asking)
+    assert (caught.value.expected, caught.value.found[:9]) == ("root 1", "root 2; -")
+    assert "; + root: ecdsa-sha2-nistp256 " in caught.value.found
+    [change] = far.accept(newer).learned.changes
+    assert (change.before, change.after, len(change.lines)) == (1, 2, 2)
+    [again] = far.judged(newer, text=asking).learned.changes
+    assert (again.is_rotation, again.moved) == (False, False)
 
 
 def test_a090_the_new_authority_comes_with_a_root_that_does_not_hold(far: Far) -> None:
