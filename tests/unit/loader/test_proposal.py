@@ -182,12 +182,16 @@ def test_a_bundle_proposes_one_policy_or_none(tmp_path: Path) -> None:
 def test_a_key_is_one_key_however_it_is_written(tmp_path: Path) -> None:
     """Two writings of one key would let one person be two."""
     public = ec.generate_private_key(ec.SECP256R1()).public_key()
-    whole = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    point = public.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
-    # The same SubjectPublicKeyInfo with the compressed point, and lengths to match.
-    head = whole[2 : whole.index(b"\x03\x42\x00")] + b"\x03" + bytes([len(point) + 1]) + b"\x00"
-    (tmp_path / "a.pub").write_bytes(whole)
-    (tmp_path / "b.pub").write_bytes(b"\x30" + bytes([len(head) + len(point)]) + head + point)
+    for name, encoding in (("a.pub", Encoding.PEM), ("b.pub", Encoding.DER)):
+        raw = public.public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
+        (tmp_path / name).write_bytes(raw)
     text = b'schema = 1\n[policy]\nkeys = ["a.pub", "b.pub"]\nthreshold = 2\n'
     with pytest.raises(ConfigFileError, match="one key under two names"):
+        Config.parse(text, where="config.toml", folder=tmp_path)
+    # The same SubjectPublicKeyInfo with the compressed point, and lengths to match.
+    whole = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    point = public.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    head = whole[2 : whole.index(b"\x03\x42\x00")] + b"\x03" + bytes([len(point) + 1]) + b"\x00"
+    (tmp_path / "b.pub").write_bytes(b"\x30" + bytes([len(head) + len(point)]) + head + point)
+    with pytest.raises(ConfigFileError):
         Config.parse(text, where="config.toml", folder=tmp_path)

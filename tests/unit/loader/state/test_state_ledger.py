@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -356,6 +357,34 @@ def test_damage_is_never_forgotten_silently(name: str, places: Places) -> None:
         read(places)
     with pytest.raises(kind):
         read(places)  # nothing was mended on the way
+
+
+def test_floors_that_were_lowered_in_both_places_are_not_the_last_records(places: Places) -> None:
+    """Tables and second copy agree, checksum and all; what the chain covers says otherwise."""
+    write(places, 3, 5)
+    copy = floors_module.Copy.parse(places.floors.read_bytes(), where="here")
+    stable = {"stable": ChannelFloor(sequence=1, statement=ONE)}
+    lowered = replace(copy, floors=replace(copy.floors, channels=stable))
+    places.floors.write_bytes(lowered.encode())
+    _sql("UPDATE channels SET sequence = 1")(places)
+    for opened in (look, read):
+        with pytest.raises(StateError):
+            opened(places)
+
+
+def test_an_older_ledger_whose_floors_are_the_same_is_noticed(places: Places) -> None:
+    """What was refused since is part of the memory, too."""
+    write(places, 3)
+    kept = places.ledger.read_bytes()
+    with (
+        StateFolder.lock(places, verb="load", at=AT) as folder,
+        Ledger.open(folder, at=AT, loader="0") as ledger,
+    ):
+        ledger.append(attempt(outcome="refused"))
+    places.ledger.write_bytes(kept)
+    for opened in (look, read):
+        with pytest.raises(StateError, match="older than"):
+            opened(places)
 
 
 def _positions(size: int) -> range:
