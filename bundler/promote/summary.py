@@ -84,7 +84,8 @@ class Promoted:
                 else "same      the destination is as asked; nothing was written (dry run)"
             )
         name, digest = self.order.destination.name, self.publication.top.descriptor.digest
-        return f"promoted  {name}@{digest}, {self.seconds:.1f} s"
+        word = "promoted " if self.drifts else "the same "
+        return f"{word} {name}@{digest}, {self.seconds:.1f} s"
 
     def as_json(self) -> JsonObject:
         """Return the document of schema `airlock-promote/1`."""

@@ -192,7 +192,7 @@ class Registry:
                 found=f"{len(lacking)} of {len(parcel.wanted)} blobs and manifests missing",
             )
         self._read_back |= found
-        facts = [("read back", f"{len(parcel.wanted)} blobs and manifests, each with its digest")]
+        facts = [("blobs and manifests", f"{len(parcel.wanted)}, each with its digest")]
         if name.tag:
             facts.append(self._asker.agree(f"name {name}", expected=str(parcel.top), found=current))
         return tuple(facts)

@@ -97,6 +97,7 @@ def test_the_second_run_writes_nothing(release: Release, destination: FakeRegist
     promoted = release.promote(destination)
     assert len(writes(destination)) == before
     assert not promoted.drifts
+    assert [*promoted.as_text()][-1].startswith("the same ")
 
 
 def test_a_dry_run_writes_nothing_and_says_the_drift(
