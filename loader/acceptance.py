@@ -74,7 +74,8 @@ def put_in_place(
         ledger.append(replace(done, outcome="begun"), floors=floors)
     if draft is not None:
         _publish(draft, file)
-    ledger.append(done)
+    # What changes in it stands in the record before this one, which nobody removes.
+    ledger.append(replace(done, notes=done.notes[:1]))
     return found
 
 

@@ -20,6 +20,7 @@ from loader.errors import (
     DigestError,
     DriftError,
     GoneError,
+    InputError,
     KeptEvidenceError,
     MissingError,
     NotaryError,
@@ -123,7 +124,7 @@ def recheck(
         store: kept evidence, or why there is none.
         seen: the host's memory: its newest verified time, its trust material.
     """
-    hosts: dict[tuple[tuple[str, str], ...], Host | PolicyFileError] = {}
+    hosts: dict[tuple[tuple[str, str], ...], Host | AirlockError] = {}
     bundles: dict[object, _Bundle | AirlockError] = {}
     for one in held:
         attempt = one.record.attempt
@@ -131,7 +132,7 @@ def recheck(
         if attempt.variables not in hosts:
             hosts[attempt.variables] = _host(attempt, host_for)
         host = hosts[attempt.variables]
-        if isinstance(host, PolicyFileError):
+        if isinstance(host, AirlockError):
             bundles[key] = host
         elif key not in bundles:
             now = Reckoned(clock=host.now, floor=seen.floors.time, evidence=None).at
@@ -139,11 +140,12 @@ def recheck(
         yield _recheck(one, bundles[key], runtimes[one.target])
 
 
-def _host(attempt: Attempt, host_for: Callable[[Attempt], Host]) -> Host | PolicyFileError:
+def _host(attempt: Attempt, host_for: Callable[[Attempt], Host]) -> Host | AirlockError:
     try:
         return host_for(attempt)
-    except PolicyFileError as e:
+    except (PolicyFileError, InputError) as e:
         # Perhaps a variable that this attempt knew nothing of: the others can still be judged.
+        # Where it is the policy or an anchor that cannot be read, that is said of each.
         return e
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
-from loader.errors import PolicyError
+from loader.errors import PolicyError, RefusedError
 from loader.model.fields import format_instant
 from loader.report import error_plain, plain
 
@@ -63,7 +63,8 @@ def _judged(one: Recheck) -> Iterator[str]:
             for words in one.judgement.exceptions:
                 yield f"  EXCEPTED {words}"
     else:
-        yield f"  REFUSED  {one.refused.code}: {one.refused}"
+        word = "REFUSED" if isinstance(one.refused, RefusedError) else "unknown"
+        yield f"  {word:8} {one.refused.code}: {one.refused}"
         reasons = one.refused.reasons if isinstance(one.refused, PolicyError) else ()
         if len(reasons) > 1:
             yield from (f"             {reason}" for reason in reasons)
@@ -90,13 +91,20 @@ def as_json(found: Sequence[Recheck]) -> str:
     return json.dumps(document, sort_keys=True, indent=2, ensure_ascii=True) + "\n"
 
 
+def _policy(refused: AirlockError | None) -> Literal["accepted", "refused", "unknown"]:
+    """Tell a refusal from what could not be judged: no policy to be read, evidence that is gone."""
+    if refused is None:
+        return "accepted"
+    return "refused" if isinstance(refused, RefusedError) else "unknown"
+
+
 def _plain(one: Recheck) -> JsonObject:
     return {
         "name": one.held.image.name,
         "image": str(one.held.image.image),
         "target": one.held.target,
         "record": one.held.record.number,
-        "policy": "accepted" if one.refused is None else "refused",
+        "policy": _policy(one.refused),
         "runtime": one.there,
         "facts": [{"what": what, "value": value} for what, value in one.facts],
         "expired": one.expired,

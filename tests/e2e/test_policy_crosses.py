@@ -156,8 +156,8 @@ def test_a_policy_is_looked_at_and_accepted(host: FarSide, people: People, pack:
     assert (begun["verb"], begun["outcome"]) == ("policy-accept", "begun")
     assert (record["verb"], record["outcome"]) == ("policy-accept", "done")
     assert begun["policy"] == record["policy"] == DIGEST
-    assert begun["notes"] == record["notes"]
-    assert any("looser" in note for note in record["notes"])
+    assert begun["notes"][:1] == record["notes"]
+    assert any("looser" in note for note in begun["notes"])
     assert accept(host, bundle).out.startswith("ALREADY THERE")
     assert host.load(bundle).status == 0
     assert host.run("audit", "verify").status == 0

@@ -136,6 +136,23 @@ def test_dz_8_a_key_that_was_deleted(host: FarSide) -> None:
     assert "release.pub" in ran.error
 
 
+@pytest.mark.parametrize("how", ["gone", "a folder", "not TOML"])
+def test_a_policy_that_cannot_be_read_refuses_nothing(host: FarSide, how: str) -> None:
+    """That is this host's fault, and no verdict about the images."""
+    policy = host.root / "etc/airlock/policy.toml"
+    policy.unlink()
+    if how == "a folder":
+        policy.mkdir()
+    elif how == "not TOML":
+        policy.write_text("schema =")
+    ran = check(host)
+    assert ran.status == (2 if how == "not TOML" else 20), ran.err
+    assert {image["policy"] for image in ran.verdict["images"]} == {"unknown"}
+    words = host.run("verify-local", "--all").out
+    assert "REFUSED" not in words
+    assert words.splitlines()[-1] == "NOT AS IT SHOULD BE: 2 of 2 images"
+
+
 def _evidence(host: FarSide) -> Path:
     return host.state / "evidence"
 
