@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 from loader.errors import (
-    DigestError,
     FormatError,
     LimitError,
     MissingError,
@@ -133,10 +132,12 @@ def evidence_of(
         if item.store == "supplement" or item.manifest.digest in seen:
             continue  # no evidence itself; the same manifest found in two stores
         seen.add(item.manifest.digest)
+        raw = _read(blobs, item.manifest, where=_where(item), size_max=limits.document_size_max)
+        if isinstance(raw, Broken):
+            yield Found(entry=item, blob=None, evidence=raw)
+            continue
         try:
-            manifest = _manifest(item, graph, blobs, limits=limits)
-        except (MissingError, DigestError):
-            raise
+            manifest = _manifest(item, graph, raw, limits=limits)
         except FormatError as e:
             yield Found(entry=item, blob=None, evidence=Broken(error=e))
             continue
@@ -179,11 +180,34 @@ def _expect_few(entry: ImageEntry, *, limits: Limits) -> None:
         )
 
 
+def _where(item: EvidenceEntry) -> str:
+    return f"evidence {item.manifest.digest.short}"
+
+
+def _read(
+    blobs: BlobSource, descriptor: Descriptor, *, where: str, size_max: int
+) -> bytes | Broken:
+    """Return a blob. One that is too large hides no other; what all of them cost ends the bundle.
+
+    Raises:
+        MissingError, DigestError: it is not there, or another.
+        LimitError: too much was read before.
+    """
+    if descriptor.size > size_max:
+        error = LimitError(
+            "a blob is too large for what it is used as",
+            where=where,
+            expected=f"at most {size_max} bytes",
+            found=f"{descriptor.size} bytes",
+        )
+        return Broken(error=error)
+    return blobs.read(descriptor, where=where, size_max=size_max)
+
+
 def _manifest(
-    item: EvidenceEntry, graph: ImageGraph, blobs: BlobSource, *, limits: Limits
+    item: EvidenceEntry, graph: ImageGraph, raw: bytes, *, limits: Limits
 ) -> ImageManifest:
-    where = f"evidence {item.manifest.digest.short}"
-    raw = blobs.read(item.manifest, where=where, size_max=limits.document_size_max)
+    where = _where(item)
     manifest = parse_manifest(raw, item.manifest, where=where, limits=limits)
     if not isinstance(manifest, ImageManifest):
         raise OciError("evidence is an index, not a manifest", where=where)
@@ -219,15 +243,15 @@ def _layer(
     if kind not in {SIMPLE_SIGNING, DSSE_ENVELOPE} and not kind.startswith(BUNDLE_PREFIX):
         what = layer.annotations.get("in-toto.io/predicate-type") or manifest.artifact_type or kind
         return Unsigned(what=shown(what))
+    raw = _read(blobs, layer, where=where, size_max=limits.evidence_size_max)
+    if isinstance(raw, Broken):
+        return raw
     try:
-        raw = blobs.read(layer, where=where, size_max=limits.evidence_size_max)
         if kind == SIMPLE_SIGNING:
             return CosignSignature.parse(raw, layer, where=where, limits=limits)
         if kind == DSSE_ENVELOPE:
             return CosignAttestation.parse(raw, layer, where=where, limits=limits)
         return SigstoreBundle.parse(raw, where=where, limits=limits)
-    except (MissingError, DigestError):
-        raise
     except FormatError as e:
         return Broken(error=e)
 

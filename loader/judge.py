@@ -22,6 +22,7 @@ from loader.errors import (
     AirlockError,
     EmptyBundleError,
     ExpiredError,
+    LimitError,
     NameTwiceError,
     NoEvidenceError,
 )
@@ -41,6 +42,7 @@ from loader.policy.facts import (
     BundleClaims,
     Considered,
     ImageFacts,
+    ImageJudgement,
     Judgement,
     Piece,
     Problem,
@@ -233,13 +235,19 @@ def judge(
         memory=memory,
         limits=limits,
     )
-    images = [
-        judge_image(
-            _facts(entry, graph, blobs, carried, renewal, policy=policy, now=now, limits=limits),
-            claims,
-        )
-        for entry, graph in zip(statement.images, graphs, strict=True)
-    ]
+    images: list[ImageJudgement] = []
+    left = limits.evidence_count_max
+    for entry, graph in zip(statement.images, graphs, strict=True):
+        facts = _facts(entry, graph, blobs, carried, renewal, policy=policy, now=now, limits=limits)
+        left -= len(facts.considered)
+        if left < 0:
+            raise LimitError(
+                "the bundle's images have too many pieces of evidence together",
+                where=str(entry.reference),
+                expected=f"at most {limits.evidence_count_max}",
+                hint="pack fewer images, or fewer names of one, into one bundle",
+            )
+        images.append(judge_image(facts, claims))
     seen = [one for image in images for one in image.considered]
     newest = (_newest((*claims.considered, *seen)), renewal.signed_at)
     reference_time = max((at for at in newest if at is not None), default=None)

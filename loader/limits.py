@@ -28,6 +28,9 @@ class Limits:
     image_evidence_count_max: int = 2048
     """Pieces of evidence of one image: each costs milliseconds, however small. cosign adds a layer
     for every attestation: a scan a day for five years."""
+    evidence_count_max: int = 65_536
+    """The same of all images together, one by one, though they share it: what is found out about
+    each piece stays in memory for the report, a kilobyte of it."""
     image_descriptor_count_max: int = 10_000
     image_count_max: int = 10_000
     graph_size_max: int = 32 * MIB

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from loader.errors import LimitError, RefusedError
+from loader.errors import LimitError
 from loader.judge import judge, judge_statement
 from loader.limits import Limits
 from loader.model.bundle import BundleStatement
 from loader.policy.facts import Judgement
 from tests.fakes import attach
 from tests.fakes.images import hello_image
+from tests.fakes.sigworld.signed import Layer
 from tests.unit.loader.policy.judging import CREATED, NAME, Blobs, entry_of
 from tests.unit.loader.policy.scene import AS_PACKED, KEY, Scene
 
@@ -80,5 +81,17 @@ def test_little_evidence_is_counted_and_not_weighed(scene: Scene) -> None:
     assert sum(member.size for member in statement.members) < 100_000
     _, reads = judged(scene, statement, Limits())
     assert reads > 2000
-    with pytest.raises(RefusedError, match="share too much evidence"):
+    with pytest.raises(LimitError, match="share too much evidence"):
         judged(scene, statement, Limits(judged_size_spare=1000 * 32 * 1024))
+
+
+def test_what_is_found_out_of_all_images_is_bounded(scene: Scene) -> None:
+    """Nothing is read of what nobody signed; but that it is there is kept for the report."""
+    layer = scene.world.sign_image_legacy(scene.image.digest, scene.release, log="none").layer()
+    plain = Layer(media_type="text/plain", blob=b"x")
+    attach.attach_tag(scene.image, [layer, *[plain] * 99])
+    statement = scene.statement(*(entry_of(scene.image, f"{NAME}:{n}") for n in range(20)))
+    judgement, _ = judged(scene, statement, Limits(evidence_count_max=2000))
+    assert sum(len(image.considered) for image in judgement.images) == 2000
+    with pytest.raises(LimitError, match="too many pieces of evidence together"):
+        judged(scene, statement, Limits(evidence_count_max=1999))
