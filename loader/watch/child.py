@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import time
@@ -176,7 +177,7 @@ def _waited(pid: int, *, seconds: float) -> int | None:
             return status
         if time.monotonic() > deadline:
             return None
-        time.sleep(0.005)
+        select.select([], [], [], 0.005)  # a length; `sleep` waits until a time, which may leap
 
 
 def _how(status: int) -> str:
