@@ -66,6 +66,7 @@ class Arriving:
         self._arrived_size = 0
         self._done: set[int] = set()
         self._begun: set[Digest] = set()
+        self._is_followed = True
         self._followed: dict[Digest, Following] = {}
         """What is read as it arrives, if anybody opens it."""
         self._waiting: list[Callable[[], float]] = []
@@ -97,11 +98,15 @@ class Arriving:
         return self._store.open(digest)
 
     def finish(self) -> None:
-        """Wait until all of them are there.
+        """Wait until all of them are there. Nobody reads them as they arrive, or no more.
 
         Raises:
             AirlockError: whatever went wrong first.
         """
+        with self._changed:
+            self._is_followed = False
+            for followed in self._followed.values():
+                followed.end()
         self.begin()
         for future in self._futures.values():
             self._await(future)
@@ -143,7 +148,7 @@ class Arriving:
         with self._changed:
             self._begun.add(digest)
             self._changed.notify_all()
-            if len(self._done) < position:
+            if not self._is_followed or len(self._done) < position:
                 return None
             followed = self._followed[digest] = Following(
                 arrived=lambda: self._await(self._futures[digest]),

@@ -12,7 +12,7 @@ import pytest
 
 from bundler.arriving import FAST_RATE, Arriving
 from bundler.errors import CancelledError, RemoteUnavailableError
-from bundler.following import HELD_MAX
+from bundler.following import HELD_MAX, PATIENCE_SECONDS
 from bundler.store import ContentStore, Give
 from loader.digest import Digest
 from loader.errors import MissingError
@@ -106,6 +106,24 @@ def test_one_that_waits_for_its_reader_is_not_slow(
         assert b"".join(iter(lambda: file.read(MIB), b"")) == large
     layers.finish()
     assert begun == DIGESTS
+
+
+def test_nothing_waits_for_a_reader_where_nobody_reads(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    store = ContentStore(tmp_path)
+
+    def fetch(digest: Digest, advance: Callable[[int], None], give: Give) -> None:
+        for at in range(0, 4 * HELD_MAX, MIB):
+            give(at, bytes(MIB))
+            advance(64 * MIB)
+        store.put(LAYERS[DIGESTS.index(digest)])
+
+    layers = arriving(store, pool, fetch)
+    layers.begin()
+    began = time.monotonic()
+    layers.finish()
+    assert time.monotonic() - began < PATIENCE_SECONDS
 
 
 def test_several_at_a_time_where_one_is_slow(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
