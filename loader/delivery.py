@@ -213,14 +213,26 @@ def undone_if_it_fails(
 
     What was intended is forgotten only where it is certain that nothing of it is left: a runtime
     said no and put itself back. After a signal or a fault of our own, the intents stand.
+
+    What the ledger has is never undone: a host would remember what it does not have.
+
+    Raises:
+        UnconfirmedCommitError: it failed when the load was recorded already.
     """
+    before = ledger.head.number
     try:
         yield
     except UnconfirmedCommitError:
-        # The ledger has it: to undo it now would leave a host that remembers what it does not have.
         interrupts.ignore()
         raise
     except BaseException as failure:
+        if ledger.head.number > before:
+            interrupts.ignore()
+            raise UnconfirmedCommitError(
+                "what was done is recorded, and its end was not reached",
+                found=type(failure).__name__,
+                hint="run it again: it finds what is there",
+            ) from failure
         interrupts.ignore()
         certain = isinstance(failure, RefusedError | RuntimeLoadError)
         certain = certain and not isinstance(failure, RuntimeUndoError)

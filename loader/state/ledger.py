@@ -246,19 +246,20 @@ class Ledger:
                 # Before the commit: whatever can run out of space does so while all can be undone.
                 copy = Copy(number=head.number, record=head.hash, floors=after)
                 prepared = prepare_copy(self._folder.fd, self._folder.places.floors, copy)
-        except LocalError as e:
+            files = {**self._files, **(trust_files or {})}
+            self._files = {digest: files[digest] for digest in after.trust_files}
+            self.floors, self.head = after, head
+            try:
+                prepared.publish()
+            except LocalError as e:
+                return (f"{e}; the next run mends it",)
+        except BaseException as e:
+            # Whatever it is, even a bug of ours behind the commit: what is recorded was done.
             self._expect_not_there(head, e)
             raise
-        files = {**self._files, **(trust_files or {})}
-        self._files = {digest: files[digest] for digest in after.trust_files}
-        self.floors, self.head = after, head
-        try:
-            prepared.publish()
-        except LocalError as e:
-            return (f"{e}; the next run mends it",)
         return ()
 
-    def _expect_not_there(self, head: signed_rows.Head | None, e: LocalError) -> None:
+    def _expect_not_there(self, head: signed_rows.Head | None, e: BaseException) -> None:
         """Tell a commit that did not happen from one that did, and was not confirmed.
 
         SQLite says "I/O error" also where the record is committed and only the folder's own sync,
@@ -279,7 +280,7 @@ class Ledger:
             raise UnconfirmedCommitError(
                 "what was done is recorded, and the disk did not confirm it",
                 where=self._where,
-                found=e.found,
+                found=e.found if isinstance(e, LocalError) else type(e).__name__,
                 hint="look at the disk; the next run finds either, and goes on from there",
             ) from e
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from loader.delivery import undone_if_it_fails
 from loader.digest import Digest
-from loader.errors import AirlockError, DigestError, RuntimeLoadError, RuntimeUndoError
+from loader.errors import (
+    AirlockError,
+    DigestError,
+    RuntimeLoadError,
+    RuntimeUndoError,
+    UnconfirmedCommitError,
+)
 from loader.interrupts import Interrupts
 from loader.model.reference import Reference
 from loader.run import Trace
@@ -37,6 +44,7 @@ class Remembering:
         self.problems = problems
         self.undone: list[str] = []
         self.withdrawn: list[object] = []
+        self.head = SimpleNamespace(number=1)
 
     def undo(self, receipt: Receipt) -> None:
         self.undone.append(receipt.reference.tag)
@@ -86,3 +94,21 @@ def test_one_that_cannot_be_put_back_is_said_and_stops_no_other(
     assert caught.value.__cause__ is failure
     assert caught.value.exit_status == 21
     assert isinstance(caught.value, AirlockError)
+
+
+@pytest.mark.parametrize("failure", [ValueError("a bug"), RuntimeLoadError("no")])
+def test_fi_51_what_is_recorded_is_not_undone(failure: Exception) -> None:
+    """A bug behind the ledger's commit once took back what the host then remembered."""
+    world = Remembering({})
+    trace = Trace(receipts=[receipt(1)], intended=INTENDED)
+    runtime, ledger = cast("Runtime", world), cast("Ledger", world)
+
+    def recorded_and_then() -> None:
+        with undone_if_it_fails(runtime, ledger, trace, Interrupts()):
+            world.head.number += 1
+            raise failure
+
+    with pytest.raises(UnconfirmedCommitError) as caught:
+        recorded_and_then()
+    assert caught.value.__cause__ is failure
+    assert (world.undone, world.withdrawn) == ([], [])
