@@ -126,7 +126,7 @@ def test_the_same_sources_elsewhere_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("LICENSE", "build-frozen.spec", "pyproject.toml", "scripts/freeze.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(tree.ROOT / name, tmp_path / name)
-    for name in ("loader", "trust-roots"):  # nothing of the connected side is needed
+    for name in ("loader", "packaging", "trust-roots"):  # and nothing of the connected side
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(tree.ROOT / name, tmp_path / name, ignore=ignored)
     subprocess.run(
