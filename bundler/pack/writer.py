@@ -236,19 +236,21 @@ class _Checked:
     def read(self, size: int) -> bytes:
         """Return exactly so many bytes; `tarfile` asks for the announced size and no more."""
         start, self._start = self._start[:size], self._start[size:]
-        data = start + self._exactly(size - len(start))
+        data = self._exactly(size - len(start))
+        data = start + data if start else data
         self._hashed.update(data)
         return data
 
     def _exactly(self, size: int) -> bytes:
-        # A raw file may return less than it is asked for.
-        data = self._source.read(size) if size else b""
-        while len(data) < size:
-            more = self._source.read(size - len(data))
-            if not more:
+        # A raw file may return less than it is asked for; copied once, however many pieces.
+        pieces: list[bytes] = []
+        while size:
+            piece = self._source.read(size)
+            if not piece:
                 raise self._wrong("an earlier end")
-            data += more
-        return data
+            pieces.append(piece)
+            size -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def finish(self) -> None:
         """Compare the digest, and that nothing is left."""
