@@ -9,7 +9,7 @@ from statistics import median
 from typing import Final
 
 from scripts.benchmarks.parts import Bench, row
-from scripts.benchmarks.processes import Contender
+from scripts.benchmarks.processes import Contender, Measured
 from scripts.benchmarks.scene import fresh
 from scripts.benchmarks.table import Goal, Row, Section, Unit
 from tests import presence
@@ -55,19 +55,25 @@ def starting(bench: Bench) -> Section:
 def _core(bench: Bench) -> tuple[list[Row], list[Goal]]:
     """What `core.py` says in processes of its own."""
     rows, goals = [], []
-    python = str(presence.ROOT / ".venv/bin/python")
     for what, limit in (("import", IMPORT_SECONDS_MAX), ("evidence", EVIDENCE_MILLISECONDS_MAX)):
-        command = [python, "-m", "scripts.benchmarks.core", what]
-        contender = Contender(
-            name=f"verification core: {what}",
-            command=command,
-            environment={"PYTHONPATH": str(presence.ROOT)},
-        )
-        [measured] = bench.compare([contender])
-        said = [json.loads(run.stdout) for run in measured.runs]
-        for kind in said[0]:
-            value = median(one[kind] for one in said)
+        contender, measured, said = _said(bench, what)
+        for kind, value in said.items():
             unit: Unit = "seconds" if what == "import" else "milliseconds"
             goals.append(Goal(what=kind, unit=unit, limit=limit, value=value))
         rows.append(row(contender, measured, note="(the whole process)"))
+    contender, measured, said = _said(bench, "judge")
+    [(kind, value)] = said.items()
+    rows.append(row(contender, measured, note=f"({kind}: {value:.2f} s of processor time)"))
     return rows, goals
+
+
+def _said(bench: Bench, what: str) -> tuple[Contender, Measured, dict[str, float]]:
+    """Run `core.py` for one thing; return medians of what it said."""
+    contender = Contender(
+        name=f"verification core: {what}",
+        command=[str(presence.ROOT / ".venv/bin/python"), "-m", "scripts.benchmarks.core", what],
+        environment={"PYTHONPATH": str(presence.ROOT)},
+    )
+    [measured] = bench.compare([contender])
+    said = [json.loads(run.stdout) for run in measured.runs]
+    return contender, measured, {kind: median(one[kind] for one in said) for kind in said[0]}
