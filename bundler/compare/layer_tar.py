@@ -33,6 +33,8 @@ KEPT_SIZE_MAX: Final = 64 * KIB
 """Bytes of a file whose content is kept, to tell what in it differs."""
 _RECORD_SIZE_MAX: Final = 1 * MIB
 _BLOCK: Final = 512
+_USTAR: Final = b"ustar\0"
+_GNU: Final = b"ustar  \0"
 _NUMBER: Final = re.compile(rb" *([0-7]*)[ \0]*")
 _PAX: Final = re.compile(rb"([1-9][0-9]{0,6}) ([^=\0]{1,255})=")
 _KEPT: Final = re.compile(r"etc/(?:shadow|gshadow|passwd|group)-?")
@@ -125,7 +127,7 @@ class _Tar:
                     raise TarError("two pax headers for one entry", where=self._place())
                 pax = self._records(size)
             elif kind == b"g":
-                self._expect_idle(self._records(size))
+                self._expect_idle(self._records(size), (pax, long_name, long_link))
             elif kind == b"L":
                 long_name = self._bounded(size).split(b"\0", 1)[0]
             elif kind == b"K":
@@ -143,7 +145,7 @@ class _Tar:
         where = self._place()
         if (name and pax.get("path")) or (link and pax.get("linkpath")):
             raise TarError("two long names for one entry", where=where)
-        path = pax.get("path") or name or _name(block)
+        path = pax.get("path") or name or _name(block, where)
         target = pax.get("linkpath") or link or _until_nul(block[157:257])
         kind = _KINDS[block[156:157]]
         size = _decimal(pax, "size", _number(block[124:136], where), where)
@@ -160,9 +162,6 @@ class _Tar:
             content, kept = self._content(size, keep=_KEPT.fullmatch(text) is not None)
         elif size and kind != "hard link":  # star writes there how large the other one is
             raise TarError(f"a {kind} with content", where=where, found=f"{size} bytes")
-        device = (0, 0)
-        if kind.endswith("device"):
-            device = (_number(block[329:337], where), _number(block[337:345], where))
         return TarEntry(
             name=text,
             kind=kind,
@@ -170,7 +169,7 @@ class _Tar:
             uid=_decimal(pax, "uid", _number(block[108:116], where), where),
             gid=_decimal(pax, "gid", _number(block[116:124], where), where),
             link=_text(target) if kind.endswith("link") else "",
-            device=device,
+            device=_device(block, where) if kind.endswith("device") else (0, 0),
             size=size if kind == "file" else 0,
             content=content,
             xattrs=tuple(
@@ -222,7 +221,7 @@ class _Tar:
             while self._fill():
                 pass
             return None
-        if block[257:262] != b"ustar" and any(block[257:265]):
+        if block[257:263] != _USTAR and block[257:265] != _GNU and any(block[257:265]):
             raise TarError("not a tar header", where=self._place())
         counted = sum(block[:148]) + 8 * 0x20 + sum(block[156:])
         if _number(block[148:156], self._where) != counted:
@@ -259,8 +258,13 @@ class _Tar:
             position = end
         return found
 
-    def _expect_idle(self, records: dict[str, bytes]) -> None:
-        """Check that records for all entries, which runtimes pass over, would change nothing."""
+    def _expect_idle(self, records: dict[str, bytes], pending: tuple[object, ...]) -> None:
+        """Check that records for all entries, which runtimes pass over, would change nothing.
+
+        What is `pending` for the next entry Go forgets behind them, and others do not.
+        """
+        if any(one is not None for one in pending):
+            raise TarError("a pax header for all entries before the next one", where=self._place())
         telling = {key for key in records if key in _TELLING or key.startswith(_XATTR)}
         if telling:
             raise TarError(
@@ -333,10 +337,20 @@ def _until_nul(field: bytes) -> bytes:
     return field.split(b"\0", 1)[0]
 
 
-def _name(block: bytes) -> bytes:
+def _device(block: bytes, where: str) -> tuple[int, int]:
+    if not any(block[257:265]) and any(block[329:345]):
+        raise TarError("a device in a header that has no place for one", where=where)
+    return _number(block[329:337], where), _number(block[337:345], where)
+
+
+def _name(block: bytes, where: str) -> bytes:
+    if block[257:265] == _GNU:
+        for time in (block[345:357], block[357:369]):
+            if time[0]:
+                _number(time, where)  # where it is none, Go reads the beginning of the name there
     end = 476 if block[508:512] == b"tar\0" else 500  # star keeps other times behind it
     name, prefix = _until_nul(block[:100]), _until_nul(block[345:end])
-    return prefix + b"/" + name if block[257:263] == b"ustar\0" and prefix else name
+    return prefix + b"/" + name if block[257:263] == _USTAR and prefix else name
 
 
 def _path(raw: bytes, where: str) -> str:

@@ -41,6 +41,13 @@ def long_name(name: bytes, kind: bytes = tarfile.GNUTYPE_LONGNAME) -> bytes:
     return header("././@LongLink", type=kind, size=len(raw)) + raw + bytes(-len(raw) % 512)
 
 
+def patched(block: bytes, at: int, raw: bytes) -> bytes:
+    """A header with other bytes at one place, and the checksum that goes with them."""
+    block = block[:at] + raw + block[at + len(raw) :]
+    counted = sum(block[:148]) + 8 * 0x20 + sum(block[156:])
+    return block[:148] + b"%06o\0 " % counted + block[156:]
+
+
 def read(*parts: bytes, size: int = 1 << 20) -> tuple[TarEntry, ...]:
     raw = b"".join(parts) + END
     return read_entries((raw[at : at + size] for at in range(0, len(raw), size)), where="layer")
@@ -81,6 +88,7 @@ def test_names_that_are_no_text_stay_apart() -> None:
     assert len({one.name for one in found}) == 2
 
 
+DEVICE = header("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3)
 ATTACKS: dict[str, tuple[list[bytes], type[FormatError]]] = {
     "content behind a folder's header": (
         [header("a/", type=tarfile.DIRTYPE, size=512), header("hidden")],
@@ -110,6 +118,17 @@ ATTACKS: dict[str, tuple[list[bytes], type[FormatError]]] = {
         [pax((b"SCHILY.xattr.security.capability", b"x"), kind=b"g"), header()],
         TarError,
     ),
+    "a path, and a header for all entries before its entry": (
+        [pax((b"path", b"seen")), pax((b"comment", b"x"), kind=b"g"), header("unpacked")],
+        TarError,
+    ),
+    "a long name, and a header for all entries before its entry": (
+        [long_name(b"seen"), pax((b"comment", b"x"), kind=b"g"), header("unpacked")],
+        TarError,
+    ),
+    "a folder where GNU has times": ([patched(header("passwd"), 345, b"etc\0")], TarError),
+    "a device in a header of 1979": ([patched(DEVICE, 257, bytes(8))], TarError),
+    "a device in a header of no kind": ([patched(DEVICE, 257, b"ustarXXX")], TarError),
     "a NUL in a pax path": ([pax((b"path", b"a\0b")), header()], PathError),
     "sparse, as GNU": ([header(type=tarfile.GNUTYPE_SPARSE)], TarError),
     "sparse, as pax": ([pax((b"GNU.sparse.major", b"1")), header()], TarError),
