@@ -36,7 +36,7 @@ from bundler.compare.files import (
 from bundler.compare.layer_tar import TarEntry
 from bundler.compare.side import LayerSource, PlatformImage, Side
 from loader.digest import Digest
-from loader.errors import shown
+from loader.errors import JsonError, shown
 from loader.model import strictjson
 from loader.model.strictjson import JsonObject, JsonValue
 
@@ -44,6 +44,8 @@ LEVELS: Final[tuple[Level, ...]] = ("identical", "same-content", "same-files", "
 DIFFERENCES_MAX: Final = 1000
 """Differences of one platform that are listed; what is behind is counted."""
 _RUN: Final = ("config", "architecture", "os", "os.version", "os.features", "variant")
+_SETS: Final = frozenset({"Volumes", "ExposedPorts", "Labels"})
+"""What of `config` is a map with free keys: a key counts, whatever it holds."""
 _BUILT: Final = "org.opencontainers.image.created"
 _TEXT_MAX: Final = 120
 
@@ -240,7 +242,10 @@ class _Pair:
         if self._a.config.descriptor.digest == self._b.config.descriptor.digest:
             return
         before = len(self._found)
-        for key in _RUN:
+        others = {key for key in a.keys() | b.keys() if key not in {*_RUN, "rootfs"}}
+        # Runtimes do not look at letter case: `Config` is a config too.
+        run = {key for key in others if key.casefold() in {*_RUN, "rootfs"}}
+        for key in (*_RUN, *sorted(run)):
             for path, one, other in _json_differences(a.get(key), b.get(key), (key,)):
                 is_date = path[-1] == _BUILT
                 if is_date and self._semantic:
@@ -254,7 +259,7 @@ class _Pair:
                 )
         if self._semantic:
             return
-        for key in sorted((a.keys() | b.keys()) - {*_RUN, "rootfs"}):
+        for key in sorted(others - run):
             for path, one, other in _json_differences(a.get(key), b.get(key), (key,)):
                 self._note("same-files", ("config", *path), one, other, cause_of_config(path))
         if len(self._found) == before and self._a.config.diff_ids == self._b.config.diff_ids:
@@ -376,9 +381,19 @@ def _history(image: PlatformImage) -> list[str]:
 
 
 def _json(raw: bytes) -> JsonObject:
-    return strictjson.parse_object(
+    """Return a config, of which no two readers make different things.
+
+    Raises:
+        JsonError: a runtime would take two keys for one.
+    """
+    document = strictjson.parse_object(
         raw, what="a config", size_max=len(raw), keys="exact", numbers="any"
     )
+    config = document.get("config")
+    for one in (document, config if isinstance(config, dict) else {}):
+        if len({key.casefold() for key in one}) != len(one):
+            raise JsonError("a config has keys that differ only in case", found=shown(sorted(one)))
+    return document
 
 
 def _json_differences(
@@ -386,6 +401,11 @@ def _json_differences(
 ) -> Iterator[tuple[tuple[str, ...], object, object]]:
     if isinstance(a, dict) and isinstance(b, dict):
         for key in sorted(a.keys() | b.keys()):
+            if path[1:] and path[-1] in _SETS and not a.get(key) and not b.get(key):
+                if (key in a) != (key in b):
+                    words = {True: "there", False: "none"}
+                    yield (*path, shown(key).strip("'")), words[key in a], words[key in b]
+                continue
             yield from _json_differences(a.get(key), b.get(key), (*path, shown(key).strip("'")))
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         for position, (one, other) in enumerate(zip(a, b, strict=True)):
