@@ -114,7 +114,7 @@ class Registry:
             return self._receipt(request, name, parcel, self._checked(name, parcel), None)
         names = {} if named else {str(name): current}
         undo = Undo(names=names)
-        with put_back_unless_done(lambda: self._put_back(undo), runtime=NAME):
+        with put_back_unless_done(lambda: self._put_back(undo, parcel.top), runtime=NAME):
             stream = pushed(
                 name,
                 parcel,
@@ -147,7 +147,7 @@ class Registry:
 
     def undo(self, receipt: Receipt) -> None:
         """Put tags back; blobs that nobody names stay. See `Runtime.undo`."""
-        self._put_back(receipt.undo)
+        self._put_back(receipt.undo, receipt.digest)
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -219,14 +219,14 @@ class Registry:
             undo=Undo() if undo is None else undo,
         )
 
-    def _put_back(self, undo: Undo) -> None:
-        """Point tags to where they pointed, or take them away.
+    def _put_back(self, undo: Undo, ours: Digest) -> None:
+        """Point tags to where they pointed, or take them away; what somebody else set stays.
 
         Raises:
             RuntimeLoadError: the registry failed, or takes no tag away.
         """
         for name, before in undo.names.items():
-            if self._current(name) == before:
+            if self._current(name) != str(ours):
                 continue
             asked = (
                 question("remove", name)

@@ -256,6 +256,48 @@ def test_the_second_image_fails_and_the_first_ones_tag_is_put_back(
     assert set(tags(registry)) == {"a", "b"}
 
 
+@pytest.mark.parametrize("had", [True, False], ids=["our tag", "no tag"])
+def test_what_somebody_else_tags_during_a_push_outlives_the_undo(
+    host: Enclave, publisher: Publisher, plain: FakeRegistry, tmp_path: Path, *, had: bool
+) -> None:
+    one, two = tmp_path / "1.tar.zst", tmp_path / "2.tar.zst"
+    publisher.bundle(one, sequence=1, days=1, version="1")
+    publisher.bundle(two, sequence=2, days=2, version="2")
+    if had:
+        assert host.push(one, plain).status == 0
+    theirs: list[str] = []
+
+    def race() -> None:
+        theirs.append(hello_image(plain.store(MIRROR), text="theirs\n", tag="1").digest)
+
+    plain.faults.append(Fault(pattern="/uploads/", method="POST", before=race))
+    ran = host.push(two, plain)
+    assert ran.status == 21, ran.err
+    assert "somebody else has set the tag meanwhile" in ran.err
+    assert tags(plain) == {"1": theirs[0]}
+
+
+def test_what_somebody_else_tags_behind_the_first_image_outlives_its_undo(
+    host: Enclave, publisher: Publisher, plain: FakeRegistry, tmp_path: Path
+) -> None:
+    store = ContentStore()
+    entries = [
+        publisher.entry(hello_image(store, version=tag), tag=tag, days=1) for tag in ("a", "b")
+    ]
+    bundle = tmp_path / "1.tar.zst"
+    publisher.pack(bundle, store, entries)
+    theirs: list[str] = []
+
+    def race() -> None:
+        theirs.append(hello_image(plain.store(MIRROR), text="theirs\n", tag="a").digest)
+
+    plain.faults.append(
+        Fault(pattern=r"/manifests/b$", method="PUT", on=None, status=403, before=race)
+    )
+    assert host.push(bundle, plain).status == 21
+    assert tags(plain) == {"a": theirs[0]}
+
+
 def test_one_platform_of_several_goes_without_the_index(
     host: Enclave, publisher: Publisher, registry: FakeRegistry, tmp_path: Path
 ) -> None:
