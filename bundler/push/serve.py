@@ -1,8 +1,8 @@
 """Question and answer, until the loader has no more: one process for a whole run.
 
 A question that cannot be answered is answered with why, and the next one begins with new
-connections. Only a question that is none, or that breaks off, ends it all: nobody knows then where
-the next one begins.
+connections. Only a question that is none, that breaks off, or that there is no room for, ends it
+all: nobody knows then where the next one begins. The answer says so, as `over`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def serve(destination: str, questions: BinaryIO, answers: BinaryIO, settings: Pu
                         take_in(questions, store)
                     said = _said(sessions, destination, asked, store)
             except AirlockError as e:
-                _write(answers, _problem(e))
+                _write(answers, {**_problem(e), "over": True})
                 raise
             _write(answers, said)
 

@@ -78,6 +78,12 @@ class Conversation:
             self.close()
             raise
 
+    def end(self) -> None:
+        """Let a client that said that it is over come to its end: it may have things to remove."""
+        self._let_go()
+        with contextlib.suppress(RuntimeLoadError):  # stopped for being slow, or the launcher gone
+            self._launcher.finish(self._call)
+
     def close(self) -> None:
         """End the client, wherever it is."""
         if self.is_over:

@@ -90,6 +90,8 @@ class PushProgram:
             question, size_max=_ANSWER_SIZE_MAX, seconds=LOAD_SECONDS if slow else _LOOK_SECONDS
         )
         with self._asker.understanding(raw.decode("utf-8", "replace"), call=call) as fields:
+            if fields.has("over"):
+                self._talk.end()  # what follows, to put things back, is asked a new one
             if fields.has("problem") and fields.optional_text("code") == _OTHER_BYTES:
                 raise RuntimeMismatchError(
                     "the registry does not give back what was verified",

@@ -212,6 +212,7 @@ def test_a_failure_is_answered_and_the_next_question_begins_anew(parcel: Parcel)
             parcel.question("push", at),
         )
     assert failed["problem"].startswith("error[remote.")
+    assert "over" not in failed
     assert named == {"current": None}
     assert done["current"] == parcel.image.digest
 
@@ -225,6 +226,7 @@ def test_what_is_no_question_ends_it(parcel: Parcel) -> None:
             serve(f"{registry.host}/mirror", stream, said, settings(registry))
         [problem] = answers(said.getvalue())
         assert "problem" in problem
+        assert problem["over"] is True
         assert registry.requests == []
 
 

@@ -199,3 +199,24 @@ def test_a_launcher_that_was_killed_is_said() -> None:
         with pytest.raises(RuntimeLoadError, match="launcher ended"):
             talk.close()
         assert talk.is_over
+
+
+def test_a_client_that_is_over_comes_to_its_own_end(private: Path) -> None:
+    mark = private / "tidied"
+    script = f"head -c 8 >/dev/null; printf '\\0\\0\\0\\004over'; sleep 0.3; touch {mark}; exit 3"
+    with Launcher.start(shell(script)) as launcher:
+        talk = Conversation.begin(launcher, "serve")
+        assert ask(talk, b"why?") == b"over"
+        talk.end()
+        assert talk.is_over
+        assert mark.exists()
+        assert launcher.run("next").stdout == b"on\n"
+
+
+def test_a_client_that_is_over_and_stays_is_stopped() -> None:
+    script = "head -c 8 >/dev/null; printf '\\0\\0\\0\\004over'; sleep 600"
+    with Launcher.start(shell(script, seconds=1)) as launcher:
+        talk = Conversation.begin(launcher, "serve")
+        assert ask(talk, b"why?") == b"over"
+        talk.end()
+        assert launcher.run("next").stdout == b"on\n"
