@@ -47,6 +47,7 @@ from loader.policy.facts import (
     Piece,
     Problem,
 )
+from loader.policy.vex import Hearing
 from loader.policy.weigh import unreadable, wants, weigh
 from loader.renewal import Renewal, renew
 from loader.seals import judge_signatures, verifier
@@ -291,7 +292,7 @@ def _facts(
         lambda found: _verifier(found, supplements, trust=renewal.trust),
         limits=limits,
     )
-    about = replace(about, vex=vex)
+    about = replace(about, vex=Hearing(vex, now=now))
     seen = [
         _or_heard(
             _considered(

@@ -31,6 +31,9 @@ class Limits:
     evidence_count_max: int = 65_536
     """The same of all images together, one by one, though they share it: what is found out about
     each piece stays in memory for the report, a kilobyte of it."""
+    image_vex_word_count_max: int = 100_000
+    """What VEX says of one image, counted as in one document: all of it is in memory at once, some
+    600 bytes of each word. A document may have 20,000."""
     image_descriptor_count_max: int = 10_000
     image_count_max: int = 10_000
     graph_size_max: int = 32 * MIB

@@ -10,7 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from loader.errors import EvidenceInvalidError, FormatError, NoEvidenceError, VerificationError
+from loader.errors import (
+    EvidenceInvalidError,
+    FormatError,
+    LimitError,
+    NoEvidenceError,
+    VerificationError,
+)
 from loader.evidence import Broken, Unsigned, kind_of
 from loader.model.predicate_types import PredicateType
 from loader.model.statement import Statement
@@ -62,12 +68,16 @@ def hear_vex(
         limits: sizes and counts.
 
     Raises:
+        LimitError: all documents together say too much.
         FormatError: the bundle is malformed; never for one document that is.
     """
     asked = dict.fromkeys(
         one.vex for one in wanted if isinstance(one, VulnerabilitiesClaim) and one.vex is not None
     )
-    heard: list[Heard] = []
+    heard: dict[
+        Heard, None
+    ] = {}  # a copy says nothing more: whoever carries it can make any number
+    words = 0
     problems: dict[Digest | None, Problem] = {}
     if not asked:
         return (), problems
@@ -81,7 +91,17 @@ def hear_vex(
         check = verify(piece)
         outcomes = [_hear(said, check, about, indexes, limits=limits) for said in asked]
         said_so = [one for one in outcomes if isinstance(one, Heard)]
-        heard += said_so
+        for one in said_so:
+            words += 0 if one in heard else one.document.word_count
+            heard[one] = None
+        if words > limits.image_vex_word_count_max:
+            # To pass over any of them might pass over the one that takes a silence back.
+            raise LimitError(
+                "VEX says too much of one image",
+                where=str(about.reference),
+                expected=f"at most {limits.image_vex_word_count_max}",
+                hint="the limit is `image_vex_word_count_max`",
+            )
         refused = [one for one in outcomes if isinstance(one, Problem)]
         problems[piece.blob] = _HEARD if said_so else refused[0]
     return tuple(heard), problems

@@ -74,6 +74,11 @@ class VexStatement:
     reason: str
 
     @property
+    def word_count(self) -> int:
+        """How much it costs: a word for each name of the vulnerability and each part."""
+        return len(self.ids) * max(len(self.packages or ()), 1)
+
+    @property
     def silences(self) -> bool:
         """Whether the finding does not matter."""
         return self.status in {"not_affected", "fixed"}
@@ -86,6 +91,11 @@ class VexDocument:
     id: str
     version: int
     statements: tuple[VexStatement, ...]
+
+    @property
+    def word_count(self) -> int:
+        """How much all of them cost."""
+        return sum(one.word_count for one in self.statements)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +133,7 @@ def read_vex(predicate: JsonValue, digests: Collection[Digest]) -> VexDocument:
         for said in _statement(one, times) if products <= WORD_COUNT_MAX else ():
             if said.digest in digests and said not in found:
                 found[said] = None
-                words += len(said.ids) * max(len(said.packages or ()), 1)
+                words += said.word_count
         if max(products, words) > WORD_COUNT_MAX:
             raise LimitError(
                 "a document says too much", where=one.path, expected=f"at most {WORD_COUNT_MAX}"

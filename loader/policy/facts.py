@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from loader.policy.denials import Denial
     from loader.policy.exceptions import Exemption
     from loader.policy.rules import ImagePolicy, Requirement
-    from loader.policy.vex import Heard
+    from loader.policy.vex import Hearing
     from loader.renewal import Renewal
     from loader.verify.facts import LogTree
     from loader.verify.growth import Growth
@@ -155,7 +155,7 @@ class About:
     """The newest time that this host knows of: its clock, or its floor where that is later."""
     denials: tuple[Denial, ...] = ()
     """What is denied, whoever signed it."""
-    vex: tuple[Heard, ...] = ()
+    vex: Hearing | None = None
     """What those whom a requirement's `vex` names say of findings."""
 
 

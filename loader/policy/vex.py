@@ -41,7 +41,7 @@ class Word:
 class Silence:
     """The words of those who may speak about one image."""
 
-    def __init__(self, heard: Iterable[Heard], said: Said | None, *, now: datetime) -> None:
+    def __init__(self, heard: Iterable[Heard], said: Said, *, now: datetime) -> None:
         self._now = now
         self._same: dict[str, set[str]] = {}
         """Names of one vulnerability, of all that some statement says to be the same."""
@@ -111,6 +111,22 @@ class Silence:
             key=lambda word: word.statement.at,
             default=None,
         )
+
+
+class Hearing:
+    """All that is heard about one image. It is sorted once, however many scans it silences."""
+
+    def __init__(self, heard: Iterable[Heard], *, now: datetime) -> None:
+        self._heard = tuple(heard)
+        self._now = now
+        self._silences: dict[Said, Silence] = {}
+
+    def silence(self, said: Said) -> Silence:
+        """Return the words of those whom a requirement's `vex` names."""
+        found = self._silences.get(said)
+        if found is None:
+            found = self._silences[said] = Silence(self._heard, said, now=self._now)
+        return found
 
 
 def _holding(heard: list[Heard]) -> Iterator[Word]:

@@ -18,7 +18,6 @@ from loader.policy.claims.attestation import read_type
 from loader.policy.facts import Fact, Meaning, Problem
 from loader.policy.keys import Day, Flag, Key, Listing, Named, Record, Text, Whole, names_of
 from loader.policy.reading_speakers import VEX_KEYS, read_vex_speakers
-from loader.policy.vex import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,7 +237,7 @@ def _counted(
     claim: VulnerabilitiesClaim, scan: Scan, scanned: frozenset[Digest], about: About
 ) -> tuple[list[Finding], list[tuple[str, str]], list[tuple[Finding, Word]]]:
     """Return the findings that count, what was left away with its reason, and what VEX silences."""
-    silence = Silence(about.vex, claim.vex, now=about.now)
+    silence = None if about.vex is None or claim.vex is None else about.vex.silence(claim.vex)
     words: list[tuple[Finding, Word]] = []
     ignored = {one.id: one for one in claim.ignore if one.holds_at(about.now)}
     counted: list[Finding] = []
@@ -250,7 +249,7 @@ def _counted(
             left[finding.id] = f"until {exception.until}: {exception.reason}"
         elif claim.ignore_unfixed and not finding.fixed:
             unfixed += 1
-        elif (word := silence.over(finding, scanned)) is not None:
+        elif silence is not None and (word := silence.over(finding, scanned)) is not None:
             words.append((finding, word))
         else:
             counted.append(finding)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,21 @@ import pytest
 from loader.digest import Digest
 from loader.errors import LimitError
 from loader.judge import judge, judge_statement
+from loader.limits import Limits
 from loader.model.deny_list import ListedDenial, write_deny_list
 from loader.model.vex import WORD_COUNT_MAX, read_vex
 from loader.policy.facts import Judgement
+from loader.policy.speakers import Said
+from loader.policy.vex import Heard, Silence
 from tests.fakes import attach
 from tests.fakes.sigworld import statements
 from tests.fakes.sigworld.encoding import Json
-from tests.fakes.sigworld.identity import workflow
+from tests.fakes.sigworld.identity import Identity, workflow
+from tests.fakes.sigworld.keys import Signer
 from tests.unit.loader.policy.claiming import attest, facts, require, run
 from tests.unit.loader.policy.judging import CREATED, NAME, Blobs
 from tests.unit.loader.policy.scene import AS_PACKED, ISSUER, Scene, encoded
+from tests.unit.loader.policy.test_claim_vulnerabilities import FINISHED, VULN, trivy
 from tests.unit.loader.policy.vexing import ASKED, CVE, LATE, OPENVEX, counts, say, scan, vex
 from tests.unit.loader.test_deny_lists import carrying, key_of
 
@@ -411,3 +417,57 @@ def test_a_bundle_is_judged_as_a_whole_with_vex_in_it(scene: Scene) -> None:
     found = judge_statement(statement, (), policy=policy, trust=trust, now=CREATED)
     assert judge(statement, found, blobs, policy=policy, trust=trust, now=CREATED)
     assert max(map(blobs.reads.count, blobs.reads)) <= 4
+
+
+# --- costs ----------------------------------------------------------------------------------------
+
+
+def judged(scene: Scene, limits: Limits) -> Judgement:
+    statement = scene.statement()
+    policy = scene.policy(AS_PACKED + ASKED)
+    trust = scene.trust(policy)
+    found = judge_statement(statement, (), policy=policy, trust=trust, now=CREATED)
+    blobs = Blobs(scene.store)
+    return judge(
+        statement, found, blobs, policy=policy, trust=trust, now=CREATED, limits=limits
+    ).value
+
+
+def copied(scene: Scene, kind: str, predicate: object, signer: Signer | Identity) -> None:
+    """The same signed words once more, in files of other digests: anybody can write those."""
+    said = statements.statement(scene.image.digest, kind, predicate)
+    if isinstance(signer, Signer):
+        act = scene.world.sign_statement(said, signer, log="none")
+    else:
+        act = scene.world.sign_statement(said, scene.world.keyless(signer), log="v1")
+    for count in range(1, 6):
+        attach.attach_bundle(scene.image, encoded(act.bundle()) + b" " * count)
+
+
+def test_copies_of_vex_and_of_scans_cost_no_product(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty copies of one and twenty of the other were minutes, and hundreds of megabytes."""
+    words: list[int] = []
+    begin = Silence.__init__
+
+    def begun(self: Silence, heard: Iterable[Heard], *rest: Said, now: datetime) -> None:
+        listed = list(heard)
+        words.append(sum(one.document.word_count for one in listed))
+        begin(self, listed, *rest, now=now)
+
+    monkeypatch.setattr(Silence, "__init__", begun)
+    copied(scene, OPENVEX, vex(scene.image.digest), scene.world.managed("second"))
+    found = trivy((CVE, "openssl", "CRITICAL", "1.1"))
+    copied(scene, VULN, statements.vulnerabilities(FINISHED, found), workflow())
+    assert judged(scene, Limits(image_vex_word_count_max=1))
+    assert words == [1]
+
+
+def test_all_documents_about_an_image_say_no_more_than_the_limit(scene: Scene) -> None:
+    """Refused, and not passed over: one of them may take a silence back."""
+    for version in (1, 2):
+        say(scene, vex(scene.image.digest) | {"version": version})
+    assert judged(scene, Limits(image_vex_word_count_max=2))
+    with pytest.raises(LimitError, match="too much of one image"):
+        judged(scene, Limits(image_vex_word_count_max=1))
