@@ -27,6 +27,7 @@ from loader.errors import (
     LocalError,
     NoSpaceError,
     ReadOnlyError,
+    UsageError,
 )
 from loader.limits import GIB
 
@@ -130,7 +131,14 @@ def publish(path: Path, *, size_max: int) -> Iterator[Publication]:
         NoSpaceError: there is not enough room.
         BusyError: another run is writing the same file.
         ReadOnlyError, LocalError: the directory cannot be written.
+        UsageError: the name is that of the list of digests, which would wait for this very run.
     """
+    sums = path.with_name(SUMS_NAME)
+    # In any case: FAT does not tell them apart.
+    if path.name.casefold() in {sums.name.casefold(), _part_of(sums).name.casefold()}:
+        raise UsageError(
+            "this name is taken: the archive's digest is written there", where=str(path)
+        )
     _expect_room(path.parent, size_max)
     descriptor = -1
     publication: Publication | None = None

@@ -26,6 +26,7 @@ from loader.errors import (
     LocalError,
     NoSpaceError,
     ReadOnlyError,
+    UsageError,
 )
 from loader.limits import GIB
 
@@ -58,6 +59,13 @@ def test_an_archive_and_its_digest_appear(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert done.stdout == "b.tar.zst: OK\n"
+
+
+@pytest.mark.parametrize("name", ["SHA256SUMS", "sha256sums", "SHA256SUMS.part"])
+def test_an_archive_is_not_called_as_the_sums_are(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="taken"):
+        put(tmp_path / name, b"content")
+    assert names(tmp_path) == []
 
 
 def test_the_sums_of_other_files_stay(tmp_path: Path) -> None:
