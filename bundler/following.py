@@ -59,6 +59,8 @@ class Following(io.RawIOBase):
 
     def give(self, offset: int, piece: bytes) -> None:
         """Take the piece of the blob that begins at `offset`; wait for room, but not for long."""
+        if not piece:
+            return  # what was passed over behind a break; to whoever reads it is the end
         with self._changed:
             if offset == self._end and not self._has_room():
                 self._await_room()

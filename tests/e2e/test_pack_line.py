@@ -407,3 +407,15 @@ def test_an_interrupted_download_goes_on_where_it_stopped(bench: Bench) -> None:
     assert bench.pack(reference).returncode == 0
     [asked] = bench.registry.seen(f"/blobs/{layer}")
     assert asked.headers["range"] == "bytes=1000000-"
+
+
+def test_a_registry_without_ranges_sends_from_the_beginning_behind_a_break(bench: Bench) -> None:
+    image = hello_image(bench.store, tag="3.0.0", extra=[Layer.noise(6_000_000)])
+    signed = bench.world.sign_image_legacy(image.digest, bench.world.managed("release"), log="v1")
+    attach.attach_tag(image, [signed.layer()])
+    layer = bench.store.json(image.digest)["layers"][1]["digest"]
+    bench.registry.features.ranges = False
+    bench.registry.faults.append(Fault(pattern=f"/blobs/{layer}", truncate=4_000_000))
+    done = bench.pack(f"{bench.registry.host}/acme/app:3.0.0")
+    assert done.returncode == 0, done.stderr
+    assert len(bench.registry.seen(f"/blobs/{layer}")) == 2

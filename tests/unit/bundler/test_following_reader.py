@@ -72,6 +72,16 @@ def test_an_empty_blob() -> None:
     assert read_all(download) == b""
 
 
+def test_a_piece_of_nothing_is_no_end() -> None:
+    download = Download()
+    download.give(0, 3 * PIECE)
+    for _ in range(3):
+        download.reader.give(3 * PIECE, b"")
+    download.give(3 * PIECE)
+    download.end()
+    assert read_all(download) == BLOB
+
+
 def test_a_large_read_goes_on_into_the_next_pieces() -> None:
     download = Download()
     beside(download.run)
