@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, Final, TypeAlias, cast
 
 from bundler.following import Following
-from bundler.store import ContentStore, Give
+from bundler.store import Advance, ContentStore, Give, ungiven, untold
 from loader.digest import Digest
 from loader.limits import MIB
 
@@ -28,7 +28,7 @@ FAST_RATE: Final = 64 * MIB
 """Bytes a second from which on one download at a time is enough."""
 _LOOK_SECONDS: Final = 0.1
 
-Fetch: TypeAlias = Callable[[Digest, Callable[[int], None], Give], None]
+Fetch: TypeAlias = Callable[[Digest, Advance, Give], None]
 """Brings a blob into the store; tells how much arrives, and gives each piece that does."""
 
 
@@ -44,6 +44,7 @@ class Arriving:
         pool: ThreadPoolExecutor,
         cancelled: threading.Event,
         first_failure: Callable[[], BaseException | None],
+        advance: Advance = untold,
     ) -> None:
         """Make ready; nothing is asked for yet.
 
@@ -54,6 +55,7 @@ class Arriving:
             pool: threads, as many as may fetch at a time.
             cancelled: set when nothing is wanted any more.
             first_failure: what went wrong first; whatever the others say then is only an echo.
+            advance: told of all that arrives.
         """
         self._store = store
         self._digests = tuple(dict.fromkeys(digests))
@@ -61,6 +63,7 @@ class Arriving:
         self._pool = pool
         self._cancelled = cancelled
         self._first_failure = first_failure
+        self._told = advance
         self._futures: dict[Digest, Future[None]] = {}
         self._changed = threading.Condition()
         self._arrived_size = 0
@@ -134,7 +137,7 @@ class Arriving:
         self._await_turn(position)
         followed = self._begin(position, digest)
         try:
-            self._fetch(digest, self._advance, followed.give if followed else _ignore)
+            self._fetch(digest, self._advance, followed.give if followed else ungiven)
         finally:
             if followed:
                 followed.end()
@@ -178,9 +181,6 @@ class Arriving:
         return time.monotonic() - sum(waited() for waited in self._waiting)
 
     def _advance(self, size: int) -> None:
+        self._told(size)
         with self._changed:
             self._arrived_size += size
-
-
-def _ignore(_offset: int, _piece: bytes) -> None:
-    """Nobody reads it meanwhile."""

@@ -29,7 +29,7 @@ from bundler.registry.client import Document, Repository
 from bundler.registry.layout import FolderFiles, LayoutRepository, TarFiles
 from bundler.resolve import ResolvedImage, layout_reference, resolve, top_of
 from bundler.sources import LayoutImage, RegistryImage, Source
-from bundler.store import ContentStore, Give
+from bundler.store import Advance, ContentStore, Give, ungiven
 from loader.digest import Digest
 from loader.errors import DigestError
 from loader.graph import ImageGraph, read_graph
@@ -212,12 +212,8 @@ class _Run:
         graphs: Sequence[ImageGraph],
         found_in: Mapping[Digest, tuple[Repository, Descriptor]],
     ) -> Arriving:
-        def fetch(digest: Digest, advance: Callable[[int], None], give: Give) -> None:
-            def both(size: int) -> None:
-                self._progress.advance(size)
-                advance(size)
-
-            self._guarded(lambda item: self._fetch(item, both, give), found_in[digest])
+        def fetch(digest: Digest, advance: Advance, give: Give) -> None:
+            self._guarded(lambda item: self._fetch(item, advance, give), found_in[digest])
 
         return Arriving(
             self._store,
@@ -226,6 +222,7 @@ class _Run:
             pool=pool,
             cancelled=self._cancelled,
             first_failure=lambda: self._first,
+            advance=self._progress.advance,
         )
 
     # --- documents ----------------------------------------------------------------------------
@@ -309,8 +306,8 @@ class _Run:
     def _fetch(
         self,
         item: tuple[Repository, Descriptor],
-        advance: Callable[[int], None] | None = None,
-        give: Give = lambda _offset, _piece: None,
+        advance: Advance | None = None,
+        give: Give = ungiven,
     ) -> None:
         repository, descriptor = item
         where = f"{repository.name}@{descriptor.digest}"

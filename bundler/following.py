@@ -8,13 +8,13 @@ beginning, the rest is read from the store: what is held in memory is bounded ei
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
+from bundler.straight import ForwardReader
 from loader.limits import MIB
 
 HELD_MAX: Final = 8 * MIB
@@ -24,7 +24,7 @@ PATIENCE_SECONDS: Final = 1.0
 not take us for dead."""
 
 
-class Following(io.RawIOBase):
+class Following(ForwardReader):
     """What is between the thread that fetches a blob and the one that reads it."""
 
     def __init__(
@@ -100,10 +100,6 @@ class Following(io.RawIOBase):
 
     # --- on the thread that reads --------------------------------------------------------------
 
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
     def read(self, size: int = -1, /) -> bytes:
         """Return the next bytes, at most so many; none at the end.
 
@@ -115,20 +111,13 @@ class Following(io.RawIOBase):
         with self._changed:
             # The last one is only known to be the last when no more come.
             self._changed.wait_for(lambda: len(self._pieces) > 1 or not self._is_followed)
-            may_be_the_last = not self._is_followed
-        if may_be_the_last:
-            self._arrived()
+            if self._is_followed:
+                return self._next(size)
+        self._arrived()
         with self._changed:
             if self._pieces:
                 return self._next(size)
         return self._rest(size)
-
-    def readinto(self, target: Any, /) -> int:  # noqa: ANN401 - whatever io gives
-        """Read the next bytes into a buffer, and tell how many."""
-        with memoryview(target).cast("B") as view:
-            piece = self.read(len(view))
-            view[: len(piece)] = piece
-        return len(piece)
 
     def close(self) -> None:
         """Have no more pieces kept for whoever read."""

@@ -41,6 +41,16 @@ Fetch: TypeAlias = Callable[[int], Generator[bytes]]
 """Whoever can give a blob's bytes from an offset on; closed as soon as it is done with."""
 Give: TypeAlias = Callable[[int, bytes], None]
 """Takes a piece of a blob and where it begins, as it arrives: not known to be right yet."""
+Advance: TypeAlias = Callable[[int], None]
+"""Is told that so many more bytes arrived; fewer, where some have to come again."""
+
+
+def untold(_size: int) -> None:
+    """Nobody asks how much arrived."""
+
+
+def ungiven(_offset: int, _piece: bytes) -> None:
+    """Nobody reads it as it arrives."""
 
 
 class ContentStore:
@@ -101,8 +111,8 @@ class ContentStore:
         fetch: Fetch,
         *,
         where: str,
-        advance: Callable[[int], None] = lambda _: None,
-        give: Give = lambda _offset, _piece: None,
+        advance: Advance = untold,
+        give: Give = ungiven,
     ) -> None:
         """Make sure that the blob is there: from an earlier run, or by `fetch`.
 
@@ -230,7 +240,7 @@ class _Filling:
         descriptor: Descriptor,
         *,
         where: str,
-        advance: Callable[[int], None],
+        advance: Advance,
         give: Give,
         stop: Callable[[], None],
     ) -> None:

@@ -99,7 +99,22 @@ class StraightFile:
                 _set_direct(self._descriptor, on=False)
 
 
-class StraightReader(io.RawIOBase):
+class ForwardReader(io.RawIOBase):
+    """Whatever is read front to back, by a `read` of its own."""
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, target: Any, /) -> int:  # noqa: ANN401 - whatever io gives
+        """Read the next bytes into a buffer, and tell how many."""
+        with memoryview(target).cast("B") as view:
+            piece = self.read(len(view))
+            view[: len(piece)] = piece
+        return len(piece)
+
+
+class StraightReader(ForwardReader):
     """An open file that is read front to back, from wherever. It closes the descriptor."""
 
     def __init__(self, descriptor: int) -> None:
@@ -108,10 +123,6 @@ class StraightReader(io.RawIOBase):
         self._rest = memoryview(b"")
         with contextlib.suppress(OSError):
             _set_direct(descriptor, on=True)
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         """Go on reading from there."""
@@ -126,13 +137,6 @@ class StraightReader(io.RawIOBase):
             self._rest = memoryview(self._buffer)[: self._fill()]
         piece, self._rest = self._rest[:size], self._rest[size:]
         return bytes(piece)
-
-    def readinto(self, target: Any, /) -> int:  # noqa: ANN401 - whatever io gives
-        """Read the next bytes into a buffer, and tell how many."""
-        with memoryview(target).cast("B") as view:
-            piece = self.read(len(view))
-            view[: len(piece)] = piece
-        return len(piece)
 
     def close(self) -> None:
         """Close the file."""

@@ -7,7 +7,7 @@ the content store already is not fetched; that is also where images from layouts
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
@@ -17,7 +17,7 @@ from bundler.collect import Progress, Registries
 from bundler.pack.lock import Lock
 from bundler.pack.plan import evidence_blobs
 from bundler.registry.client import Repository
-from bundler.store import ContentStore, Give
+from bundler.store import Advance, ContentStore, Give, ungiven
 from loader.digest import Digest
 from loader.errors import MissingError
 from loader.graph import ImageGraph, read_graph
@@ -59,13 +59,9 @@ def gathered_locked(
     progress.expect(sum(layer.size for layer, _ in missing.values()))
     failures: list[BaseException] = []
 
-    def fill(digest: Digest, advance: Callable[[int], None], give: Give) -> None:
-        def both(size: int) -> None:
-            progress.advance(size)
-            advance(size)
-
+    def fill(digest: Digest, advance: Advance, give: Give) -> None:
         try:
-            _fill(*missing[digest], store, both, give)
+            _fill(*missing[digest], store, advance, give)
         except BaseException as e:
             # What the others are reading must not keep the run from ending.
             failures.append(e)
@@ -82,6 +78,7 @@ def gathered_locked(
                 pool=pool,
                 cancelled=cancelled,
                 first_failure=lambda: next(iter(failures), None),
+                advance=progress.advance,
             )
         except BaseException:
             cancelled.set()
@@ -147,8 +144,8 @@ def _fill(
     descriptor: Descriptor,
     repository: Repository,
     store: ContentStore,
-    advance: Callable[[int], None],
-    give: Give = lambda _offset, _piece: None,
+    advance: Advance,
+    give: Give = ungiven,
 ) -> None:
     store.fill(
         descriptor,

@@ -28,6 +28,7 @@ class Download:
         self.reader = Following(arrived=self.arrived.result, kept=self._kept, patience=patience)
 
     def _kept(self) -> BytesIO:
+        assert self.arrived.done(), "it is not there yet"
         self.kept_count += 1
         return BytesIO(self.blob)
 
