@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -29,8 +30,9 @@ gather([sys.argv[1]], Path(sys.argv[2]), plain_http=[sys.argv[3]], timing=Timing
 def wait_for(path: Path, size: int) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        if any(one.stat().st_size >= size for one in path.glob("*.part")):
-            return
+        with contextlib.suppress(FileNotFoundError):  # one that is whole is renamed just then
+            if any(one.stat().st_size >= size for one in path.glob("*.part")):
+                return
         time.sleep(0.02)
     pytest.fail("no download began")
 
