@@ -20,6 +20,9 @@ FIGURE = "figure"
 """A measured figure that a test bounds; the closing summary shows it."""
 _MISSING = "airlock-missing"
 
+pytest_plugins = ("tests.engines", "tests.rekor")
+"""Engines that tests ask for by name: declared once, so that a run starts each of them once."""
+
 presence.find_tools()
 
 

@@ -1,8 +1,8 @@
 """Real engines for tests: each on its own folder, driven by its own client, stopped cleanly.
 
-Import the fixtures a test module needs (``from tests.engines import docker_engine``) and mark the
-test with ``@pytest.mark.engine("docker")``: conftest skips, or under REQUIRE=all fails, before a
-daemon is started that is not here. Nothing of the machine's own engines is touched: sockets, images
+A test asks for a fixture (``docker_engine``; tests/conftest.py declares them for all) and is marked
+with ``@pytest.mark.engine("docker")``: conftest skips, or under REQUIRE=all fails, before a daemon
+is started that is not here. Nothing of the machine's own engines is touched: sockets, images
 and state lie below one short folder each (a Unix socket's path has room for 107 bytes).
 """
 

@@ -24,26 +24,7 @@ from tests.adversarial.case import ACCEPT, Case
 from tests.adversarial.corpus import corpus, write_policy
 from tests.adversarial.test_corpus_loaded import EXPECTED
 from tests.e2e.loading import FarSide
-from tests.engines import (
-    Containerd,
-    Docker,
-    Podman,
-    containerd_daemon,
-    containerd_engine,
-    docker_daemon,
-    docker_engine,
-    podman_engine,
-    podman_store,
-)
-
-__all__ = [
-    "containerd_daemon",
-    "containerd_engine",
-    "docker_daemon",
-    "docker_engine",
-    "podman_engine",
-    "podman_store",
-]
+from tests.engines import Containerd, Docker, Podman
 
 ACCEPTED = [case for case in corpus() if EXPECTED.get(case.id, case.expect_class) == ACCEPT]
 ARCHITECTURE = "amd64"
@@ -142,29 +123,13 @@ def loaded(
         yield image["name"]["name"], packed(blobs, image["image"])
 
 
-@pytest.fixture
-def docker(docker_engine: Docker) -> Docker:
-    docker_engine.clear()
-    return docker_engine
-
-
-@pytest.fixture
-def podman(podman_engine: Podman) -> Podman:
-    podman_engine.clear()
-    return podman_engine
-
-
-@pytest.fixture
-def containerd(containerd_engine: Containerd) -> Containerd:
-    containerd_engine.clear()
-    return containerd_engine
-
-
 @pytest.mark.engine("docker")
 @every_accepted_variant
-def test_a150_docker_has_what_the_archive_has(case: Case, docker: Docker, tmp_path: Path) -> None:
-    for name, image in loaded(case, tmp_path, "docker", docker.environment):
-        found = docker.inspect(name)
+def test_a150_docker_has_what_the_archive_has(
+    case: Case, docker_engine: Docker, tmp_path: Path
+) -> None:
+    for name, image in loaded(case, tmp_path, "docker", docker_engine.environment):
+        found = docker_engine.inspect(name)
         assert found is not None
         assert found["Id"] == image.config
         assert tuple(found["RootFS"]["Layers"]) == image.diff_ids
@@ -172,9 +137,11 @@ def test_a150_docker_has_what_the_archive_has(case: Case, docker: Docker, tmp_pa
 
 @pytest.mark.engine("podman")
 @every_accepted_variant
-def test_a150_podman_has_what_the_archive_has(case: Case, podman: Podman, tmp_path: Path) -> None:
-    for name, image in loaded(case, tmp_path, "podman", podman.environment):
-        found = podman.inspect(name)
+def test_a150_podman_has_what_the_archive_has(
+    case: Case, podman_engine: Podman, tmp_path: Path
+) -> None:
+    for name, image in loaded(case, tmp_path, "podman", podman_engine.environment):
+        found = podman_engine.inspect(name)
         assert found is not None
         assert f"sha256:{found['Id']}" == image.config
         assert found["Digest"] == image.manifest
@@ -184,12 +151,17 @@ def test_a150_podman_has_what_the_archive_has(case: Case, podman: Podman, tmp_pa
 @pytest.mark.engine("containerd")
 @every_accepted_variant
 def test_a150_containerd_has_what_the_archive_has(
-    case: Case, containerd: Containerd, tmp_path: Path
+    case: Case, containerd_engine: Containerd, tmp_path: Path
 ) -> None:
-    target = f"containerd:{containerd.namespace}"
-    for name, image in loaded(case, tmp_path, target, containerd.environment):
-        assert containerd.list()[name] == image.top
-        assert {image.top, image.manifest, image.config, *image.layers} <= containerd.content()
+    target = f"containerd:{containerd_engine.namespace}"
+    for name, image in loaded(case, tmp_path, target, containerd_engine.environment):
+        assert containerd_engine.list()[name] == image.top
+        assert {
+            image.top,
+            image.manifest,
+            image.config,
+            *image.layers,
+        } <= containerd_engine.content()
 
 
 @pytest.mark.engine("skopeo")

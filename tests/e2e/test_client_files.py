@@ -13,16 +13,7 @@ import pytest
 
 from tests.e2e.loading import POLICY, REPOSITORY, Publisher
 from tests.e2e.test_push import MIRROR, Enclave
-from tests.engines import (  # noqa: F401 - fixtures
-    Containerd,
-    Podman,
-    Registry,
-    containerd_daemon,
-    containerd_engine,
-    docker_registry,
-    podman_engine,
-    podman_store,
-)
+from tests.engines import Containerd, Podman, Registry
 from tests.fakes.content import ContentStore
 from tests.fakes.images import Layer, hello_image
 from tests.fakes.registry import FakeRegistry
@@ -146,8 +137,8 @@ def test_nothing_is_written_for_a_refused_bundle(
 def test_podman_pulls_by_the_sources_name(
     host: Enclave,
     publisher: Publisher,
-    docker_registry: Registry,  # noqa: F811
-    podman_engine: Podman,  # noqa: F811
+    docker_registry: Registry,
+    podman_engine: Podman,
     tmp_path: Path,
 ) -> None:
     files, _ = loaded(host, publisher, docker_registry.host, tmp_path)
@@ -169,7 +160,7 @@ def test_podman_pulls_by_the_sources_name(
 def test_skopeo_reads_registries_and_policy(
     host: Enclave,
     publisher: Publisher,
-    docker_registry: Registry,  # noqa: F811
+    docker_registry: Registry,
     tmp_path: Path,
 ) -> None:
     files, verdict = loaded(host, publisher, docker_registry.host, tmp_path)
@@ -221,8 +212,8 @@ def test_skopeo_reads_registries_and_policy(
 def test_containerd_pulls_by_the_sources_name(
     host: Enclave,
     publisher: Publisher,
-    docker_registry: Registry,  # noqa: F811
-    containerd_engine: Containerd,  # noqa: F811
+    docker_registry: Registry,
+    containerd_engine: Containerd,
     tmp_path: Path,
 ) -> None:
     files, verdict = loaded(host, publisher, docker_registry.host, tmp_path)

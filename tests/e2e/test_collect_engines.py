@@ -11,11 +11,9 @@ import pytest
 
 from bundler.registry.settings import Timing
 from tests.e2e.collecting import gather
-from tests.engines import Registry, docker_registry, olareg
+from tests.engines import Registry
 from tests.fakes import attach, images
 from tests.fakes.content import ContentStore
-
-__all__ = ["docker_registry", "olareg"]
 
 
 def push(layout: Path, registry: Registry, home: Path) -> None:

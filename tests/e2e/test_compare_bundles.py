@@ -22,7 +22,7 @@ from loader.digest import Digest
 from loader.model.bundle import EvidenceEntry
 from tests.e2e.loading import REPOSITORY, Publisher, descriptor_of
 from tests.e2e.test_compare import compare, run
-from tests.engines import Docker, docker_daemon, docker_engine  # noqa: F401 - fixtures
+from tests.engines import Docker
 from tests.fakes import attach
 from tests.fakes.content import ContentStore
 from tests.fakes.images import Layer, hello_image, hello_index
@@ -202,7 +202,7 @@ def test_diff_of_what_is_no_bundle(publisher: Publisher, tmp_path: Path) -> None
 def test_dz_11_docker_save_of_a_real_docker(
     publisher: Publisher,
     tmp_path: Path,
-    docker_engine: Docker,  # noqa: F811
+    docker_engine: Docker,
 ) -> None:
     """docker 20 keeps no manifest, and writes layers as plain tars."""
     store = ContentStore()

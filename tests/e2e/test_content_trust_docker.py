@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines import Docker, Registry, docker_daemon, docker_engine, docker_registry
+from tests.engines import Docker, Registry
 from tests.notary import PASSPHRASE, Notary, start_notary
 from tests.presence import ROOT
 from tests.runtime_images import layer
 
-__all__ = ["docker_daemon", "docker_engine", "docker_registry"]
 pytestmark = pytest.mark.engine("docker", "docker-registry", "notary")
 
 

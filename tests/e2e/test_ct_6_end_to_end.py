@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.loading import FarSide
 from tests.e2e.promoting import Release, make_release
 from tests.e2e.test_promote_engines import cosign, verified
-from tests.engines import Registry, docker_registry, olareg  # noqa: F401 - fixtures
+from tests.engines import Registry
 from tests.fakes.registry import FakeRegistry
 from tests.presence import FROZEN, ROOT
 from tests.unit.loader.policy.scene import Scene
@@ -108,7 +108,7 @@ def loaded(release: Release, registry: Registry, *, program: tuple[str, ...]) ->
 @pytest.mark.engine("docker-registry", "cosign", "cosign2")
 def test_ct_6_to_a_registry_without_the_referrers_api(
     release: Release,
-    docker_registry: Registry,  # noqa: F811
+    docker_registry: Registry,
 ) -> None:
     program = (sys.executable, "-m", "loader")
     verified(release, loaded(release, docker_registry, program=program))
@@ -117,7 +117,7 @@ def test_ct_6_to_a_registry_without_the_referrers_api(
 @pytest.mark.engine("olareg", "cosign", "cosign2")
 def test_ct_6_to_a_registry_with_the_referrers_api(
     release: Release,
-    olareg: Registry,  # noqa: F811
+    olareg: Registry,
 ) -> None:
     program = (sys.executable, "-m", "loader")
     verified(release, loaded(release, olareg, program=program))
@@ -126,7 +126,7 @@ def test_ct_6_to_a_registry_with_the_referrers_api(
 @pytest.mark.engine("docker-registry", "cosign")
 def test_ct_6_the_four_claims_of_complytime_from_end_to_end(
     tmp_path: Path,
-    docker_registry: Registry,  # noqa: F811
+    docker_registry: Registry,
 ) -> None:
     with FakeRegistry() as source:
         release = complytime_release(tmp_path, source)
@@ -137,6 +137,6 @@ def test_ct_6_the_four_claims_of_complytime_from_end_to_end(
 @pytest.mark.engine("docker-registry", "cosign", "cosign2", "frozen", "frozen-push")
 def test_ct_6_with_the_two_frozen_programs(
     release: Release,
-    docker_registry: Registry,  # noqa: F811
+    docker_registry: Registry,
 ) -> None:
     verified(release, loaded(release, docker_registry, program=(str(FROZEN),)))

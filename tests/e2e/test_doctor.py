@@ -13,26 +13,7 @@ from loader.runtime.versions import standing, version_in
 from tests.e2e.loading import FarSide, Publisher, Ran
 from tests.e2e.test_loader_engines import Engine
 from tests.e2e.test_loader_signs_records import PROGRAM, use_token
-from tests.engines import (
-    Containerd,
-    Docker,
-    Podman,
-    containerd_daemon,
-    containerd_engine,
-    docker_daemon,
-    docker_engine,
-    podman_engine,
-    podman_store,
-)
-
-__all__ = [
-    "containerd_daemon",
-    "containerd_engine",
-    "docker_daemon",
-    "docker_engine",
-    "podman_engine",
-    "podman_store",
-]
+from tests.engines import Containerd, Docker, Podman
 
 KEPT = {"config": "config.toml", "policy": "policy.toml", "anchors": "anchors"}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.loading import REPOSITORY, FarSide, Publisher
-from tests.engines import Containerd, containerd_daemon, containerd_engine  # noqa: F401 - fixtures
+from tests.engines import Containerd
 from tests.fakes.content import ContentStore
 from tests.fakes.images import Layer, hello_image
 
@@ -122,7 +122,7 @@ def test_there_is_no_such_folder(host: FarSide, publisher: Publisher, tmp_path: 
 def test_a_real_containerd_imports_it(
     host: FarSide,
     publisher: Publisher,
-    containerd_engine: Containerd,  # noqa: F811
+    containerd_engine: Containerd,
     tmp_path: Path,
 ) -> None:
     bundle = tmp_path / "1.tar.zst"

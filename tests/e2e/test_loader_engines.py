@@ -9,29 +9,9 @@ from typing import Protocol
 import pytest
 
 from tests.e2e.loading import REPOSITORY, FarSide, Publisher, Ran
-from tests.engines import (
-    Client,
-    Containerd,
-    Docker,
-    Podman,
-    containerd_daemon,
-    containerd_engine,
-    docker_daemon,
-    docker_engine,
-    podman_engine,
-    podman_store,
-)
+from tests.engines import Client, Containerd, Docker, Podman
 from tests.fakes.content import ContentStore
 from tests.fakes.images import hello_image
-
-__all__ = [
-    "containerd_daemon",
-    "containerd_engine",
-    "docker_daemon",
-    "docker_engine",
-    "podman_engine",
-    "podman_store",
-]
 
 
 class Engine(Protocol):

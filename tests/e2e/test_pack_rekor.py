@@ -19,13 +19,11 @@ from typing import Any
 import pytest
 
 from tests.e2e.test_collect_engines import push
-from tests.engines import Registry, olareg
+from tests.engines import Registry
 from tests.fakes import images
 from tests.fakes.content import ContentStore
 from tests.presence import ROOT
-from tests.rekor import HOSTNAME, Rekor, rekor
-
-__all__ = ["olareg", "rekor"]
+from tests.rekor import HOSTNAME, Rekor
 
 pytestmark = pytest.mark.engine("rekor", "cosign2", "olareg", "regctl")
 

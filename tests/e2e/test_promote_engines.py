@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.e2e.promoting import Release, make_release
-from tests.engines import Registry, docker_registry, olareg  # noqa: F401 - fixtures
+from tests.engines import Registry
 from tests.fakes import attach
 from tests.fakes.images import Layer, hello_image, image
 from tests.fakes.registry import FakeRegistry
@@ -73,8 +73,8 @@ def digest_at(registry: Registry, tag: str) -> str:
 @pytest.mark.parametrize("first", ["docker-registry", "olareg"])
 def test_ct_7_from_each_real_registry_to_the_other(
     release: Release,
-    docker_registry: Registry,  # noqa: F811
-    olareg: Registry,  # noqa: F811
+    docker_registry: Registry,
+    olareg: Registry,
     first: str,
 ) -> None:
     pair = [docker_registry, olareg] if first == "docker-registry" else [olareg, docker_registry]
@@ -103,8 +103,8 @@ def test_ct_7_from_each_real_registry_to_the_other(
 @pytest.mark.engine("docker-registry", "olareg")
 def test_a_large_layer_goes_through_real_registries(
     release: Release,
-    docker_registry: Registry,  # noqa: F811
-    olareg: Registry,  # noqa: F811
+    docker_registry: Registry,
+    olareg: Registry,
 ) -> None:
     big = Layer.noise(40_000_000)
 

@@ -10,26 +10,7 @@ import pytest
 
 from tests.e2e.loading import REPOSITORY, FarSide, Publisher
 from tests.e2e.test_loader_engines import Engine
-from tests.engines import (
-    Containerd,
-    Docker,
-    Podman,
-    containerd_daemon,
-    containerd_engine,
-    docker_daemon,
-    docker_engine,
-    podman_engine,
-    podman_store,
-)
-
-__all__ = [
-    "containerd_daemon",
-    "containerd_engine",
-    "docker_daemon",
-    "docker_engine",
-    "podman_engine",
-    "podman_store",
-]
+from tests.engines import Containerd, Docker, Podman
 
 NAME = f"{REPOSITORY}:1"
 

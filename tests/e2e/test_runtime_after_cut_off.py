@@ -14,26 +14,7 @@ import textwrap
 import pytest
 
 from tests import presence
-from tests.engines import (
-    Containerd,
-    Docker,
-    Podman,
-    containerd_daemon,
-    containerd_engine,
-    docker_daemon,
-    docker_engine,
-    podman_engine,
-    podman_store,
-)
-
-__all__ = [
-    "containerd_daemon",
-    "containerd_engine",
-    "docker_daemon",
-    "docker_engine",
-    "podman_engine",
-    "podman_store",
-]
+from tests.engines import Containerd, Docker, Podman
 
 NAME = "registry.example/acme/app:1.0"
 PROGRAM = textwrap.dedent(

@@ -10,10 +10,8 @@ from loader.errors import DigestError, RuntimeLoadError, RuntimeTagError, UsageE
 from loader.runtime.containerd import Containerd as ContainerdRuntime
 from loader.runtime.containerd import containerd_client
 from loader.runtime.launcher import Launcher
-from tests.engines import Containerd, containerd_daemon, containerd_engine
+from tests.engines import Containerd
 from tests.runtime_images import gzipped, layer, make_image
-
-__all__ = ["containerd_daemon", "containerd_engine"]
 
 pytestmark = pytest.mark.engine("containerd")
 REPOSITORY = "registry.example/acme/app"

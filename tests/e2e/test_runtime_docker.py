@@ -11,10 +11,8 @@ from loader.errors import DiffIdError, DigestError, RuntimeTagError
 from loader.runtime.docker import Docker as DockerRuntime
 from loader.runtime.docker import docker_client
 from loader.runtime.launcher import Launcher
-from tests.engines import Docker, docker_daemon, docker_engine
+from tests.engines import Docker
 from tests.runtime_images import gzipped, layer, make_image
-
-__all__ = ["docker_daemon", "docker_engine"]
 
 pytestmark = pytest.mark.engine("docker")
 NAME = "registry.example/acme/app:1.0"

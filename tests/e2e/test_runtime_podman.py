@@ -17,10 +17,8 @@ from loader.model.image import ImageManifest
 from loader.runtime.launcher import Launcher
 from loader.runtime.podman import Podman as PodmanRuntime
 from loader.runtime.podman import podman_client
-from tests.engines import Podman, podman_engine, podman_store
+from tests.engines import Podman
 from tests.runtime_images import Kept, Parts, TestImage, gzipped, layer, make_image
-
-__all__ = ["podman_engine", "podman_store"]
 
 pytestmark = pytest.mark.engine("podman")
 NAME = "registry.example/acme/app:1.0"

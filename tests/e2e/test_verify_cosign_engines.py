@@ -17,13 +17,11 @@ from typing import Any
 import pytest
 
 from bundler.cli import main
-from tests.engines import Registry, docker_registry, olareg
+from tests.engines import Registry
 from tests.fakes import images
 from tests.fakes.content import ContentStore, encode
 from tests.fakes.sigworld import statements
 from tests.fakes.sigworld.world import World
-
-__all__ = ["docker_registry", "olareg"]
 
 RELEASE = "https://github.com/acme/app/release-metadata/v1"
 VEX = {

@@ -12,14 +12,12 @@ import pytest
 from bundler.cli import main
 from tests.e2e.loading import FarSide
 from tests.e2e.test_verify_cosign_engines import Scene
-from tests.engines import Registry, docker_registry
+from tests.engines import Registry
 from tests.fakes import images
 from tests.fakes.content import ContentStore, encode
 from tests.fakes.sigworld import statements
 from tests.fakes.sigworld.encoding import Json
 from tests.fakes.sigworld.world import World
-
-__all__ = ["docker_registry"]
 
 CVE = "CVE-2026-0001"
 FOUND = {

@@ -13,27 +13,8 @@ from typing import Protocol
 import pytest
 
 from tests.e2e.loading import REPOSITORY, FarSide, Publisher, Ran
-from tests.engines import (
-    Client,
-    Containerd,
-    Docker,
-    Podman,
-    containerd_daemon,
-    containerd_engine,
-    docker_daemon,
-    docker_engine,
-    podman_engine,
-    podman_store,
-)
+from tests.engines import Client, Containerd, Docker, Podman
 
-__all__ = [
-    "containerd_daemon",
-    "containerd_engine",
-    "docker_daemon",
-    "docker_engine",
-    "podman_engine",
-    "podman_store",
-]
 NAME = f"{REPOSITORY}:1"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines import Docker, docker_daemon, docker_engine  # noqa: F401 - fixtures
+from tests.engines import Docker
 from tests.fakes import attach
 from tests.fakes.content import ContentStore
 from tests.fakes.images import Image, hello_index
@@ -169,7 +169,7 @@ def test_clients_of_registries_pull_push_and_copy_referrers(
 
 @pytest.mark.engine("docker")
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "schema2"])
-def test_docker_pulls_and_runs_the_image(docker_engine: Docker, *, docker: bool) -> None:  # noqa: F811
+def test_docker_pulls_and_runs_the_image(docker_engine: Docker, *, docker: bool) -> None:
     one = hello_index(ContentStore(), docker=docker, version="3.2.1")
     with FakeRegistry({REPOSITORY: one.store}) as registry:
         reference = registry.reference(REPOSITORY, one.digest)
