@@ -47,6 +47,8 @@ _WITH_DIGEST: Final = re.compile(
     r"(?:[^@?#\s]+@)?sha256(?::|%3[Aa])([0-9a-f]{64})(?:\?([^#\s]*))?(?:#(\S*))?", re.ASCII
 )
 """`pkg:oci/app@sha256%3A…?…`, `registry/app@sha256:…`, or the digest alone."""
+_WITHOUT_DIGEST: Final = re.compile(r"pkg:([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.ASCII | re.DOTALL)
+"""A purl, its qualifiers and its path inside; one that names no digest stands beside a hash."""
 _HASH: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _LOCATING: Final = frozenset({"repository_url", "download_url", "vcs_url", "file_name", "tag"})
 """Qualifiers of a purl that say where it is kept, and not which of several it is."""
@@ -201,6 +203,7 @@ def _product(product: Fields) -> tuple[Digest | None, Literal["", "platform", "i
             "one product with two digests", where=product.path, found=", ".join(sorted(digests))
         )
     narrowed: Literal["", "platform", "inside"] = ""
+    named += [found for text in texts if (found := _WITHOUT_DIGEST.fullmatch(text)) is not None]
     for found in named:
         qualifiers = {pair.partition("=")[0] for pair in (found[2] or "").split("&") if pair}
         if found[3] or qualifiers - _LOCATING - _OF_A_PLATFORM:

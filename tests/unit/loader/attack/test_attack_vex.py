@@ -119,6 +119,18 @@ def test_a_product_is_named_by_any_of_its_names(scene: Scene, form: str) -> None
     silenced(scene)
 
 
+@pytest.mark.parametrize(
+    "name", ["pkg:oci/app?arch=arm64", "pkg:oci/app@1.0.0#usr/lib/libssl.so", "pkg:oci/app?x=debug"]
+)
+def test_a_name_without_a_digest_narrows_what_a_hash_names(scene: Scene, name: str) -> None:
+    digest = {"hashes": {"sha-256": scene.image.digest[7:]}}
+    for product in ({"@id": name}, {"identifiers": {"purl": name}}):
+        say(scene, about(scene, **product, **digest))
+        counts(scene)
+    say(scene, about(scene, **{"@id": "pkg:oci/app?repository_url=r.example&tag=1"}, **digest))
+    silenced(scene)
+
+
 def test_a_product_with_two_digests_is_a_broken_document(scene: Scene) -> None:
     """Else whoever reads the one digest and whoever reads the other would silence two images."""
     digest = scene.image.digest[7:]
