@@ -260,7 +260,9 @@ def _expect_dated(
 ) -> None:
     """Refuse a window of time around a key whose signatures nobody would date."""
     windowed = {rule.name for rule in anchors if rule.valid_for != ALWAYS}
-    said = [requirement.said for rule in rules for requirement in rule.require]
+    wanted = [requirement for rule in rules for requirement in rule.require]
+    said = [one.said for one in wanted]
+    said += [one.vex for one in wanted if isinstance(one, VulnerabilitiesClaim) and one.vex]
     for one in (*said, *(() if deny_list is None else (deny_list,))):
         for speaker in one.speakers:
             if (

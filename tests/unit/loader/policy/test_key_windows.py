@@ -14,6 +14,7 @@ from loader.trust.freshness import Reckoned
 from loader.trust.validity import ALWAYS
 from tests.fakes import attach
 from tests.fakes.sigworld.world import START
+from tests.unit.loader.policy.claiming import require
 from tests.unit.loader.policy.scene import AS_PACKED, KEY, Scene, encoded
 
 DATED = KEY + 'trusted-root = "acme"\n'
@@ -144,6 +145,12 @@ def test_a_report_says_it(scene: Scene) -> None:
             "[anchor.release]\nvalid-from = 2026-01-31\n[deny-list]\nkey = 'release'\n"
             + AS_PACKED
             + DATED,
+            "nobody would say when this key signed",
+        ),
+        (
+            "[anchor.release]\nvalid-until = 2026-01-31\n"
+            + AS_PACKED
+            + require("vulnerabilities", "max = { critical = 0 }", 'vex = { key = "release" }'),
             "nobody would say when this key signed",
         ),
     ],
