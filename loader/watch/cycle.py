@@ -23,6 +23,7 @@ from loader.errors import (
     InputError,
     PartialInputError,
     SlowMediumError,
+    SpoolError,
     UnhealthyError,
 )
 from loader.model.fields import parse_instant
@@ -113,7 +114,9 @@ class Cycle:
     def run(self) -> Iterator[Event]:
         """Go through the folder once."""
         if self.memory is not None:
-            self.known = self.memory.see([file.identity for file in self.listing.files])
+            self.known = self.memory.see(
+                [file.identity for file in self.listing.files if not file.fault]
+            )
         waiting: list[SpoolFile] = []
         for file in self.listing.files:
             aside = self._aside(file)
@@ -133,6 +136,9 @@ class Cycle:
 
     def _aside(self, file: SpoolFile) -> Event | None:
         """Return why a file is not opened at all, if it is not."""
+        if file.fault:
+            words = f"the medium cannot tell of it: {file.fault}"
+            return Event(name=file.shown, what="failed", words=words, code=SpoolError.code)
         known = self.known.get(file.identity)
         if known is not None and known.code == "loaded":
             return Event(name=file.shown, what="known", words="loaded before", code="loaded")

@@ -49,6 +49,8 @@ class SpoolFile:
     modified_at: float
     """By whoever wrote it, in seconds since 1970."""
     unsuited: Unsuited | None = None
+    fault: str = ""
+    """Why the medium cannot tell of it; then it has no identity, and nothing is remembered."""
 
     @property
     def shown(self) -> str:
@@ -147,17 +149,16 @@ class Spool:
         return Listing(files=tuple(files), ignored=len(names) - len(files), more=more)
 
     def _look_at(self, name: str) -> Iterator[SpoolFile]:
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                status = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
-            except FileNotFoundError:
-                raise
-            except OSError as e:
-                raise SpoolError(
-                    "the folder cannot be read", where=shown(name), found=e.strerror or ""
-                ) from e
-            if stat.S_ISDIR(status.st_mode):
-                return
+        try:
+            status = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        except OSError as e:
+            # One damaged record of a stick must not hide all that is beside it.
+            fault = e.strerror or str(e)
+            yield SpoolFile(name=name, identity="", size=0, modified_at=0.0, fault=fault)
+            return
+        if not stat.S_ISDIR(status.st_mode):
             yield SpoolFile(
                 name=name,
                 identity=identity_of(status),

@@ -267,3 +267,32 @@ def test_that_a_file_is_older_is_news_once(memory: Callable[[], Watched]) -> Non
     changed = {event.name: event for event in look(memory(), {"old": current})}
     assert (changed["old"].what, changed["old"].is_news) == ("current", True)
     assert look(None, {"old": current})[0].is_news, "a dry run remembers nothing"
+
+
+def test_a_file_that_the_medium_cannot_tell_of_is_said_each_time(
+    memory: Callable[[], Watched],
+) -> None:
+    """It has no identity: nothing is remembered of it, and it is never opened."""
+    lost = replace(file("lost"), identity="", fault="Input/output error")
+    for _ in range(5):
+        opened = memory()
+        cycle = Cycle(
+            listing=Listing(files=(lost, file("good")), ignored=0, more=False),
+            tasks=Tasks(
+                look=lambda files: (
+                    lambda report: [  # type: ignore[arg-type,return-value]
+                        answers(newer(10))(report) for _ in files
+                    ]
+                ),
+                take=lambda _: loads,
+                verb="load",
+            ),
+            settings=WatchSettings(attempts=3),
+            memory=opened,
+            now=NOW,
+        )
+        events = {event.name: event for event in cycle.run()}
+        assert events["lost"].what == "failed"
+        assert (events["lost"].code, events["lost"].status) == ("io.spool", 20)
+        assert "Input/output error" in events["lost"].words
+        assert events["good"].what in {"loaded", "known"}
