@@ -10,13 +10,12 @@ case that an older proposal must not come in. To accept the same once more bring
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from loader.errors import shown
-from loader.places import local_error
+from loader.places import local_error, sync_folder, write_durably
 from loader.policy.change import changes
 from loader.proposal import SERIAL
 
@@ -82,14 +81,10 @@ def put_in_place(
 def _prepare(file: Path, raw: bytes) -> Path:
     """Write the new policy beside the old one, and the old one once more, durably."""
     draft, old = file.with_name(f"{file.name}.new"), file.with_name(f"{file.name}{OLD}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         before, mode = file.read_bytes(), file.stat().st_mode & 0o777
-        for target, content in ((draft, raw), (old, before)):
-            with os.fdopen(os.open(target, flags, mode), "wb") as out:
-                out.write(content)
-                out.flush()
-                os.fsync(out.fileno())
+        write_durably(draft, raw, mode=mode)
+        write_durably(old, before, mode=mode)
     except OSError as e:
         raise local_error(e, what="the policy cannot be written", where=shown(str(file))) from e
     return draft
@@ -98,10 +93,6 @@ def _prepare(file: Path, raw: bytes) -> Path:
 def _publish(draft: Path, file: Path) -> None:
     try:
         draft.rename(file)
-        folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(file.parent)
     except OSError as e:
         raise local_error(e, what="the policy cannot be written", where=shown(str(file))) from e

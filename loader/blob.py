@@ -9,7 +9,6 @@ or a timestamp means here what it means there, and no second judge can be laxer 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -29,7 +28,7 @@ from loader.errors import (
 )
 from loader.limits import DEFAULT_LIMITS, MIB
 from loader.model.sigstore_bundle import SigstoreBundle
-from loader.places import read_small_file
+from loader.places import open_regular, read_small_file
 from loader.policy.claims.bundle_signature import BundleSignatureClaim
 from loader.policy.reading_speakers import read_speaker
 from loader.policy.speakers import KeySpeaker, Said
@@ -173,14 +172,7 @@ def _open_trust(speaker: Speaker, places: Places) -> TrustStore:
 def _read_file(path: Path) -> tuple[Message, Digest, int]:
     """Read a regular file once, and return it as a message, with its digest and size."""
     where = shown(str(path))
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError as e:
-        raise InputError("the file cannot be opened", where=where, found=e.strerror or "") from e
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise InputError("the file is not a regular file", where=where)
-    with os.fdopen(fd, "rb", buffering=0) as file:
+    with os.fdopen(open_regular(path, what="the file"), "rb", buffering=0) as file:
         size = 0
 
         def pieces() -> Iterator[bytes]:

@@ -108,6 +108,32 @@ class Places:
         return self.state / "quarantine"
 
 
+def write_durably(path: Path, raw: bytes, *, mode: int = 0o666) -> None:
+    """Write a file, through to the disk; a link in its place is not followed.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, mode), "wb") as file:
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder reach the disk.
+
+    Raises:
+        OSError: it cannot.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def local_error(e: OSError, *, what: str, where: str = "") -> LocalError:
     """Say which of this machine's faults an operating system's error is."""
     found = e.strerror or type(e).__name__
@@ -185,11 +211,11 @@ def expect_private(status: os.stat_result, *, where: str) -> None:
         )
 
 
-def read_small_file(path: Path, *, size_max: int, what: str) -> bytes:
-    """Return the bytes of an operator's file: policy, key, configuration.
+def open_regular(path: Path, *, what: str) -> int:
+    """Open a file that an operator names, to be read; no pipe is waited for.
 
     Raises:
-        InputError: it is not a readable regular file, or larger than `size_max` bytes.
+        InputError: it is not a readable regular file.
     """
     where = shown(str(path))
     try:
@@ -199,7 +225,17 @@ def read_small_file(path: Path, *, size_max: int, what: str) -> bytes:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise InputError(f"{what} is not a regular file", where=where)
-    with os.fdopen(fd, "rb") as file:
+    return fd
+
+
+def read_small_file(path: Path, *, size_max: int, what: str) -> bytes:
+    """Return the bytes of an operator's file: policy, key, configuration.
+
+    Raises:
+        InputError: it is not a readable regular file, or larger than `size_max` bytes.
+    """
+    where = shown(str(path))
+    with os.fdopen(open_regular(path, what=what), "rb") as file:
         try:
             raw = file.read(size_max + 1)
         except OSError as e:

@@ -12,7 +12,6 @@ it.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, assert_never
@@ -33,7 +32,7 @@ from loader.errors import (
 from loader.limits import DEFAULT_LIMITS
 from loader.model.bundle import BundleStatement
 from loader.model.notary_roles import ROOT
-from loader.places import local_error, read_small_file
+from loader.places import local_error, read_small_file, sync_folder, write_durably
 from loader.renewal import Renewal, known_root, remembered, renew
 from loader.source import BundleFile
 from loader.state.ledger import Ledger, look
@@ -325,16 +324,9 @@ def pin_file(anchors: Path, name: str, source: Path) -> tuple[Path, str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f".{file}.new"
-        with draft.open("wb") as out:
-            out.write(raw)
-            out.flush()
-            os.fsync(out.fileno())
+        write_durably(draft, raw)
         draft.replace(target)
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_folder(folder)
     except OSError as e:
         raise local_error(e, what="the anchor cannot be written", where=str(target)) from e
     return target, fingerprint

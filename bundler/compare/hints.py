@@ -26,6 +26,7 @@ from loader.model.bundle import BlobSource, ImageEntry
 from loader.model.cosign import CosignAttestation
 from loader.model.envelope import Envelope
 from loader.model.image import ImageManifest, parse_manifest
+from loader.model.pointer import JsonPointer
 from loader.model.provenance import Claimed, read_provenance
 from loader.model.sigstore_bundle import SigstoreBundle
 from loader.model.statement import Statement
@@ -50,6 +51,10 @@ _CLAIMS: Final[tuple[tuple[Claimed, str], ...]] = (
 )
 _BUILD_ARGUMENT: Final = "build-arg:"
 _IN_TOTO: Final = "application/vnd.in-toto+json"
+_ARGUMENTS: Final = (
+    JsonPointer("/invocation/parameters/args"),
+    JsonPointer("/buildDefinition/externalParameters/request/args"),
+)
 _ARGUMENTS_MAX: Final = 100
 _TEXT_MAX: Final = 200
 
@@ -134,13 +139,8 @@ def _from_statement(raw: bytes) -> Iterator[Hint]:
 
 def _build_arguments(predicate: JsonValue) -> Iterator[Hint]:
     """Yield what BuildKit writes down of a Dockerfile's arguments (v0.2 and v1, `mode=max`)."""
-    for path in (
-        ("invocation", "parameters", "args"),
-        ("buildDefinition", "externalParameters", "request", "args"),
-    ):
-        here: JsonValue = predicate
-        for key in path:
-            here = here.get(key) if isinstance(here, dict) else None
+    for pointer in _ARGUMENTS:
+        here = pointer.find(predicate)
         if not isinstance(here, dict):
             continue
         told = [(k, v) for k, v in here.items() if k.startswith(_BUILD_ARGUMENT)]
@@ -150,7 +150,7 @@ def _build_arguments(predicate: JsonValue) -> Iterator[Hint]:
                 yield Hint(
                     what="argument",
                     value=told_as,
-                    source=f"provenance, {'.'.join(path)}",
+                    source=f"provenance, {pointer.text[1:].replace('/', '.')}",
                     argument=f"--build-arg {shlex.quote(told_as)}",
                 )
 

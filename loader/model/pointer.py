@@ -40,6 +40,11 @@ class JsonPointer:
 
     def find_text(self, document: JsonValue) -> str | None:
         """Return the string at this place; None where there is none."""
+        value = self.find(document)
+        return value if isinstance(value, str) else None
+
+    def find(self, document: JsonValue) -> JsonValue:
+        """Return what is at this place; None where nothing is, too."""
         value = document
         for step in self.text.split("/")[1:]:
             key = step.replace("~1", "/").replace("~0", "~")
@@ -50,7 +55,7 @@ class JsonPointer:
                     value = value[int(key)]
                 case _:
                     return None
-        return value if isinstance(value, str) else None
+        return value
 
     def __str__(self) -> str:
         return self.text

@@ -28,6 +28,7 @@ from loader.errors import (
     shown,
 )
 from loader.model.bundle import LAYOUT_INDEX_NAME, LAYOUT_NAME, blob_name
+from loader.places import sync_folder
 from loader.runtime.archive import named_archive, named_index
 from loader.runtime.asking import put_back_unless_done
 from loader.runtime.base import (
@@ -111,7 +112,7 @@ class ImageFolder:
                 if current is not None:
                     path.rename(before)
                 part.rename(path)
-                _sync(path.parent)
+                sync_folder(path.parent)
             read_back = _compare(path, chosen, name)
         return self._receipt(request, digest, read_back, undo)
 
@@ -187,19 +188,11 @@ def _put_back(undo: Undo) -> None:
                 path.unlink(missing_ok=True)
             elif Path(before).exists():
                 Path(before).replace(path)
-            _sync(path.parent)
+            sync_folder(path.parent)
 
 
 def _aside(path: Path) -> Path:
     return path.with_name(f".{path.name}{_BEFORE}")
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @contextlib.contextmanager
