@@ -53,7 +53,10 @@ _HASH: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _LOCATING: Final = frozenset({"repository_url", "download_url", "vcs_url", "file_name", "tag"})
 """Qualifiers of a purl that say where it is kept, and not which of several it is."""
 _OF_A_PLATFORM: Final = frozenset({"arch", "os", "variant", "platform"})
-_PURL: Final = re.compile(r"pkg:([a-z0-9.+-]+)/([^@?#%\s]+)(?:@([^@?#%\s]+))?(?:[?#].*)?", re.ASCII)
+_PURL: Final = re.compile(
+    r"pkg:([a-z0-9.+-]+)/([^@?#%\s]+)(?:@([^@?#%\s]+))?(?:\?[^#]*)?#?", re.ASCII
+)
+"""Without a path inside of the package: what is said of that is not said of all of it."""
 _DISTRIBUTED: Final = frozenset({"deb", "rpm", "apk"})
 """Types of purl whose namespace is the distribution, and no part of the package's name."""
 

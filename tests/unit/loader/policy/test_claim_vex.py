@@ -92,6 +92,8 @@ def test_vex_about_another_vulnerability_or_by_an_alias(scene: Scene) -> None:
         ("pkg:deb/debian/openssl@1.1", False),
         ("pkg:deb/debian/zlib@1.0", False),
         ("pkg:golang/example.org/openssl@1.0", False),
+        ("pkg:deb/debian/openssl@1.0#usr/lib/engines", False),
+        ("pkg:deb/debian/openssl?arch=amd64#usr/lib/engines", False),
     ],
 )
 def test_vex_about_a_part(scene: Scene, part: str, *, silenced: bool) -> None:
