@@ -184,3 +184,11 @@ def test_vex_that_would_mean_nothing(scene: Scene, lines: list[str], message: st
 def test_vex_names_an_anchor_that_must_be_there(scene: Scene) -> None:
     policy = scene.policy(AS_PACKED + ASKED)
     assert "second" in {use.name for use in policy.uses}
+
+
+def test_one_requirement_hears_nobody_whom_another_names(scene: Scene) -> None:
+    say(scene, vex(scene.image.digest), by="second")
+    other = ASKED.replace('key = "second"', 'key = "packer"')
+    assert facts(run(scene, ASKED))["silenced"].startswith("1 finding:")
+    counts(scene, ASKED + other)
+    counts(scene, other + ASKED)
